@@ -1,0 +1,10 @@
+//! Words everyone shares: time, ids, packets, limits and counters. Depends on nothing else in the tree.
+
+pub mod filter;
+pub mod id;
+pub mod limits;
+pub mod packet;
+pub mod rng;
+pub mod stats;
+pub mod time;
+pub mod timer;

@@ -1,0 +1,13 @@
+//! Runs module code. No Luau type leaves this folder.
+//!
+//! A module is read ([`source`]), checked without running any of it ([`module`], [`manifest`], [`properties`]), and
+//! started as an [`instance::Instance`]: one sandboxed VM, with its limits, whose effects wait until they are taken.
+
+pub mod fault;
+pub mod instance;
+pub mod manifest;
+pub mod module;
+pub mod properties;
+pub mod source;
+pub mod surroundings;
+pub mod watch;

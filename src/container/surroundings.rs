@@ -1,0 +1,63 @@
+//! What an instance is given from outside.
+
+use std::rc::Rc;
+
+use crate::base::id::{FlowId, InstanceId};
+use crate::base::time::{Instant, WallTime};
+
+/// One flow (one direction) as a module sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlowRecord {
+    /// The flow.
+    pub id: FlowId,
+    /// 4 or 6.
+    pub ip_version: u8,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// Source, as [`crate::base::filter::address_bits`].
+    pub source: u128,
+    /// Destination, as [`crate::base::filter::address_bits`].
+    pub destination: u128,
+    /// Source and destination port, where the protocol has ports.
+    pub ports: Option<(u16, u16)>,
+    /// Whether these are later fragments, which have no ports.
+    pub fragments: bool,
+    /// Packets so far; a super-packet counts as its segments.
+    pub packets: u64,
+    /// Bytes so far, as on the wire of the link.
+    pub bytes: u64,
+    /// When the first packet came.
+    pub first_seen: Instant,
+    /// When the last packet came.
+    pub last_seen: Instant,
+}
+
+/// The flow cache as modules may read it. Not to be asked while the node itself changes it.
+pub trait FlowView {
+    /// The flows that `instance` looks at, at most `count_max`, in the order of their slots.
+    fn flows(&self, instance: InstanceId, count_max: usize) -> Vec<FlowRecord>;
+    /// One flow, if `instance` looks at it.
+    fn flow(&self, instance: InstanceId, id: FlowId) -> Option<FlowRecord>;
+}
+
+/// Who stops a module that runs for too long.
+#[derive(Clone, Debug)]
+pub enum CpuGuard {
+    /// A thread of the driver that calls [`crate::container::watch::Watch::tick`] once per millisecond.
+    Watch(crate::container::watch::Watch),
+    /// Safepoints are counted, so that a run can be repeated exactly: virtual time.
+    Safepoints,
+}
+
+/// What an instance is given when it starts.
+#[derive(Clone)]
+pub struct Surroundings {
+    /// The wall clock at [`Instant::START`].
+    pub wall: WallTime,
+    /// Who stops a call that runs for too long.
+    pub cpu: CpuGuard,
+    /// The flows that it looks at.
+    pub flows: Rc<dyn FlowView>,
+    /// For its random numbers.
+    pub seed: u64,
+}

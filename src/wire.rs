@@ -1,0 +1,4 @@
+//! Codecs without state, one file per format.
+
+pub mod checksum;
+pub mod header;
