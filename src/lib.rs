@@ -28,5 +28,6 @@
 
 pub mod base;
 pub mod container;
+pub mod controller;
 pub mod node;
 pub mod wire;

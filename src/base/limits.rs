@@ -85,3 +85,8 @@ pub const MODULE_RESTARTS_MAX: u32 = 5;
 pub const MODULE_RESTART_FIRST: Duration = Duration::from_secs(1);
 /// An instance that ran this long without a fault has its restarts forgotten.
 pub const MODULE_HEALTHY_AFTER: Duration = Duration::from_secs(600);
+
+/// Buffers of sent packets that are kept for the next ones.
+pub const POOL_BUFFERS_MAX: usize = 256;
+/// Bytes that a segment of a super-packet may grow by when a module changes its length.
+pub const GROWTH_BYTES_MAX: usize = 2_048;
