@@ -94,14 +94,14 @@ pub fn find_ip(link_type: u32, frame: &[u8]) -> FrameContent {
     })
 }
 
-/// Writes into the link header that the IP packet behind it is now `delta_bytes` longer (or shorter, if negative).
+/// Writes into the link header of `frame` that `ip_bytes` bytes of IP packet follow it.
 ///
 /// Only PPPoE and IEEE 802.3 headers say so; nothing happens to others.
-pub fn adjust_length(link_type: u32, frame: &mut [u8], delta_bytes: i64) {
-    let Some(Some(Found { length_at: Some(at), .. })) = look(link_type, frame) else { return };
-    if let Some(field) = frame.get_mut(at..at + 2) {
-        let said = i64::from(u16::from_be_bytes([field[0], field[1]])) + delta_bytes;
-        field.copy_from_slice(&(said.clamp(0, i64::from(u16::MAX)) as u16).to_be_bytes());
+pub fn set_length(link_type: u32, frame: &mut [u8], ip_bytes: usize) {
+    let Some(Some(Found { at, length_at: Some(length_at) })) = look(link_type, frame) else { return };
+    let length = u16::try_from(at - length_at - 2 + ip_bytes).unwrap_or(u16::MAX);
+    if let Some(field) = frame.get_mut(length_at..length_at + 2) {
+        field.copy_from_slice(&length.to_be_bytes());
     }
 }
 

@@ -111,14 +111,14 @@ fn the_headers_that_it_builds_are_found_again() {
 #[test]
 fn a_changed_length_is_written_where_the_link_header_has_one() {
     let mut pppoe = hex(&format!("{MACS} 8864 1100 0001 0016 0021 45"));
-    adjust_length(1, &mut pppoe, 3);
+    set_length(1, &mut pppoe, 23);
     assert_eq!(pppoe[18..20], [0, 0x19]);
     let mut snap = hex(&format!("{MACS} 0009 aaaa03 000000 0800 45"));
-    adjust_length(1, &mut snap, -1);
-    assert_eq!(snap[12..14], [0, 8]);
+    set_length(1, &mut snap, 20);
+    assert_eq!(snap[12..14], [0, 28]);
     let mut plain = hex(&format!("{MACS} 0800 45"));
     let before = plain.clone();
-    adjust_length(1, &mut plain, 9);
+    set_length(1, &mut plain, 9);
     assert_eq!(plain, before);
     turn_around(1, &mut plain);
     assert_eq!(plain[..12], hex("020000000001 020000000002"));
@@ -139,7 +139,7 @@ fn no_frame_makes_it_panic() {
             if let FrameContent::Ip { at } = find_ip(link_type, &frame) {
                 assert!(at < frame.len());
             }
-            adjust_length(link_type, &mut frame, -70_000);
+            set_length(link_type, &mut frame, 70_000);
         }
     }
 }
