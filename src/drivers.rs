@@ -1,0 +1,3 @@
+//! The only loops: each gives a node its inputs, drains its outputs, and knows what time it is.
+
+pub mod replay;
