@@ -28,5 +28,6 @@
 
 pub mod base;
 pub mod container;
+pub mod drivers;
 pub mod node;
 pub mod wire;
