@@ -86,7 +86,6 @@ pub const MODULE_RESTART_FIRST: Duration = Duration::from_secs(1);
 /// An instance that ran this long without a fault has its restarts forgotten.
 pub const MODULE_HEALTHY_AFTER: Duration = Duration::from_secs(600);
 
-<<<<<<< HEAD
 /// Keys of `[config]` in a manifest; a form with more is not one that a person fills in.
 pub const PROPERTIES_MAX: usize = 256;
 /// Bytes of one text property, and of one item of a list.
@@ -101,9 +100,7 @@ pub const MANIFEST_FILTERS_MAX: usize = 256;
 pub const NAME_BYTES_MAX: usize = 64;
 /// Bytes of the path of a file in a module.
 pub const MODULE_PATH_BYTES_MAX: usize = 200;
-=======
 /// Buffers of sent packets that are kept for the next ones.
 pub const POOL_BUFFERS_MAX: usize = 256;
 /// Bytes that a segment of a super-packet may grow by when a module changes its length.
 pub const GROWTH_BYTES_MAX: usize = 2_048;
->>>>>>> main
