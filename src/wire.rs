@@ -1,5 +1,7 @@
 //! Codecs without state, one file per format.
 
 pub mod checksum;
+pub mod edit;
 pub mod frame;
 pub mod header;
+pub mod segment;

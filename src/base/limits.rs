@@ -94,3 +94,8 @@ pub const CAPTURE_INTERFACES_MAX: usize = 65_536;
 pub const REPLAY_WAKEUPS_PER_GAP_MAX: u32 = 10_000;
 /// Events (log lines, faults) that a replay's report keeps; more are counted.
 pub const REPLAY_EVENTS_MAX: usize = 10_000;
+
+/// Buffers of sent packets that are kept for the next ones.
+pub const POOL_BUFFERS_MAX: usize = 256;
+/// Bytes that a segment of a super-packet may grow by when a module changes its length.
+pub const GROWTH_BYTES_MAX: usize = 2_048;
