@@ -318,7 +318,8 @@ impl Section {
                 pcap_parser::nom::Err::Incomplete(_) => "a length within the block reaches behind its end".to_owned(),
                 pcap_parser::nom::Err::Error(e) | pcap_parser::nom::Err::Failure(e) => {
                     // Its own text would print the block.
-                    let kind = if let PcapError::NomError(_, kind) = e { kind.description() } else { "unknown" };
+                    let kind =
+                        if let PcapError::NomError(_, kind) = e { format!("{kind:?}") } else { "unknown".to_owned() };
                     format!("the block contradicts itself ({kind})")
                 }
             };
