@@ -103,6 +103,25 @@ def relink(source, target, link):
     open(target, "wb").write(out)
 
 
+def plain(path):
+    """Takes out of a pcapng file what it says about the machine: the options of its section, and of the interface."""
+    data = open(path, "rb").read()
+    out, at = b"", 0
+    while at < len(data):
+        kind, size = struct.unpack("<II", data[at : at + 8])
+        body = data[at + 8 : at + size - 4]
+        at += size
+        if kind == 0x0A0D0D0A:
+            body = body[:16]
+        elif kind == 1:
+            # if_tsresol stays.
+            body = body[:8] + struct.pack("<HHB3xHH", 9, 1, 9, 0, 0)
+        elif kind != 6:
+            continue
+        out += struct.pack("<II", kind, len(body) + 12) + body + struct.pack("<I", len(body) + 12)
+    open(path, "wb").write(out)
+
+
 WORKS = {
     "echo": echo,
     "fragments": fragments,
@@ -110,5 +129,6 @@ WORKS = {
     "sctp": sctp,
     "big-endian": big_endian,
     "relink": relink,
+    "plain": plain,
 }
 WORKS[sys.argv[1]](*sys.argv[2:])

@@ -90,4 +90,5 @@ ip netns exec $a curl -sk --resolve 'www.example.net:443:[2001:db8::2]' https://
 sleep 1
 kill -INT $dump
 wait $dump || true
+python3 "$here/peer.py" plain "$out/tls.pcapng"
 chmod 644 "$out"/*
