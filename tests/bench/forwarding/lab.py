@@ -123,6 +123,7 @@ class Lab:
         self.bin = os.path.join(out, "bin")
         self.cpus = sorted(os.sched_getaffinity(0))
         self.sender_cpu, self.node_cpu = self.cpus[0], self.cpus[min(1, len(self.cpus) - 1)]
+        self.all_cpus = ",".join(map(str, self.cpus))
         self.programs = []
 
     def open(self):

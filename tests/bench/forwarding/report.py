@@ -17,6 +17,7 @@ COLUMNS = [
     ("tcp_cpu", "tcp", "gbit_per_cpu", "TCP", "Gbit per CPU-second", 1, True),
     ("rtt_p50", "rtt", "p50_us", "round trip, median", "us", 1, False),
     ("rtt_p99", "rtt", "p99_us", "round trip, 99 of 100", "us", 1, False),
+    ("rtt_far", "rtt_far", "p50_us", "round trip, median, node on a sleeping CPU", "us", 1, False),
 ]
 
 
