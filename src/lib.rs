@@ -28,5 +28,7 @@
 
 pub mod base;
 pub mod container;
+pub mod controller;
+pub mod drivers;
 pub mod node;
 pub mod wire;

@@ -1,16 +1,32 @@
 //! The core: takes one input at a time, says what to do, owns no descriptor and reads no clock.
 
+mod commands;
+mod dispatch;
+mod filters;
+mod flows;
+mod fragments;
+mod key;
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
 use std::time::Duration;
 
 use crate::base::filter::Filter;
-use crate::base::id::{InstanceId, LinkId};
-use crate::base::packet::{Packet, PacketMut};
+use crate::base::id::{FlowId, InstanceId, LinkId};
+use crate::base::limits;
+use crate::base::packet::Packet;
 use crate::base::stats::{DropReason, Drops, LinkStats};
 use crate::base::time::{Instant, WallTime};
-use crate::base::timer::Timer;
+use crate::base::timer::{Timer, TimerQueue};
+use crate::container::fault::Fault;
 use crate::container::instance::LogLevel;
 use crate::container::module::Module;
-use crate::container::surroundings::CpuGuard;
+use crate::container::surroundings::{CpuGuard, FlowRecord, FlowView, Surroundings};
+use crate::controller::instances::{InstanceView, Instances, LoadError};
+use crate::node::filters::FilterSet;
+use crate::node::flows::FlowTable;
+use crate::node::fragments::FragmentTable;
 
 /// What a node is made with.
 #[derive(Clone, Debug)]
@@ -98,6 +114,20 @@ pub type Answer = Result<InstanceId, CommandError>;
 /// Why an order was not carried out.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CommandError {
+    /// The module cannot run on one of the links.
+    #[error(
+        "{module} holds or changes packets, which the tap \"{link}\" cannot do: it only sees copies; \
+         use a TUN link or an inline pair"
+    )]
+    Tap {
+        /// The module's name.
+        module: String,
+        /// The link's name.
+        link: String,
+    },
+    /// The module was not loaded.
+    #[error(transparent)]
+    Load(#[from] LoadError),
     /// No such instance.
     #[error("no instance is called \"{name}\"; `netserv status` lists them")]
     NoInstance {
@@ -123,12 +153,19 @@ pub enum Event {
         /// Its name.
         instance: String,
     },
+    /// An instance raised an error; it runs on.
+    Erred {
+        /// Its name.
+        instance: String,
+        /// What it did.
+        fault: Fault,
+    },
     /// An instance failed and was stopped; `restart_in` says when it is started again, `None` that it was unloaded.
     Failed {
         /// Its name.
         instance: String,
         /// What it did.
-        fault: crate::container::fault::Fault,
+        fault: Fault,
         /// Time to the restart.
         restart_in: Option<Duration>,
     },
@@ -162,130 +199,178 @@ pub enum Output {
     },
 }
 
-/// How an instance is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum InstanceState {
-    /// It runs.
-    Running,
-    /// It failed, and is started again at this time.
-    Waiting {
-        /// When.
-        restart_at: Instant,
-    },
-    /// It failed too often. Its name stays taken until it is unloaded, so that the reason can be read.
-    Failed,
+/// The flow cache as modules read it.
+struct SharedFlows(Rc<RefCell<FlowTable>>);
+
+impl FlowView for SharedFlows {
+    fn flows(&self, instance: InstanceId, count_max: usize) -> Vec<FlowRecord> {
+        self.0.borrow().records(instance).take(count_max).collect()
+    }
+
+    fn flow(&self, instance: InstanceId, id: FlowId) -> Option<FlowRecord> {
+        self.0.borrow().record_of(instance, id)
+    }
 }
 
-/// An instance as reports show it.
-#[derive(Clone, Debug)]
-pub struct InstanceView {
-    /// Its id.
-    pub id: InstanceId,
-    /// What it is called.
-    pub name: String,
-    /// The module's name.
-    pub module: String,
-    /// The module's version.
-    pub version: String,
-    /// How it is.
-    pub state: InstanceState,
-    /// Since when it is in this state.
-    pub since: Instant,
-    /// What it did wrong last, as a sentence.
-    pub last_fault: Option<String>,
-    /// Faults by the name of the limit; errors under `error`.
-    pub faults: Vec<(String, u64)>,
-    /// How often it was started again.
-    pub restarts: u32,
-    /// Its filters.
-    pub filters: Vec<Filter>,
-    /// Packets that its handler saw.
-    pub packets_seen: u64,
-    /// Packets that native rules of its flows answered for, without the handler.
-    pub packets_native: u64,
-    /// Its own counters.
-    pub counters: Vec<(String, u64)>,
-    /// Memory of its VM, in bytes.
-    pub memory_bytes: u64,
+struct Link {
+    config: LinkConfig,
+    stats: LinkStats,
 }
 
 /// A node. See the crate's documentation for the loop contract.
 pub struct Node {
-    _todo: (),
+    config: NodeConfig,
+    links: Vec<Link>,
+    /// Shared with the modules, which read it while they are called; never borrowed across such a call.
+    flows: Rc<RefCell<FlowTable>>,
+    filters: FilterSet,
+    /// Changes with the filters: what was decided for a flow in another epoch must be decided again.
+    epoch: u32,
+    fragments: FragmentTable,
+    instances: Instances,
+    timers: TimerQueue,
+    sweep_is_set: bool,
+    outputs: VecDeque<Output>,
+    drops: Drops,
+    /// Buffers of packets that were sent.
+    pool: Vec<Vec<u8>>,
+    segment: Vec<u8>,
 }
 
 impl Node {
     /// A node without links and modules.
     #[must_use]
-    pub fn new(_config: NodeConfig) -> Node {
-        todo!()
+    pub fn new(config: NodeConfig) -> Node {
+        let flows = Rc::new(RefCell::new(FlowTable::new(config.flows_max, config.seed)));
+        let surroundings = Surroundings {
+            wall: config.wall,
+            cpu: config.cpu.clone(),
+            flows: Rc::new(SharedFlows(Rc::clone(&flows))),
+            seed: config.seed,
+        };
+        let mut node = Node {
+            links: Vec::new(),
+            flows,
+            filters: FilterSet::new(config.seed),
+            epoch: 0,
+            fragments: FragmentTable::default(),
+            instances: Instances::new(surroundings),
+            timers: TimerQueue::default(),
+            sweep_is_set: false,
+            outputs: VecDeque::new(),
+            drops: Drops::default(),
+            pool: Vec::new(),
+            segment: Vec::new(),
+            config,
+        };
+        node.filters_changed();
+        node
     }
 
     /// Adds a link; ids count from 0.
-    pub fn add_link(&mut self, _link: LinkConfig) -> LinkId {
-        todo!()
-    }
-
-    /// Feeds a packet where the driver read it, and says what becomes of it. The fast path: nothing is allocated for a
-    /// packet of a known flow.
-    pub fn packet(&mut self, _now: Instant, _link: LinkId, _packet: &mut PacketMut<'_>) -> Decision {
-        todo!()
+    ///
+    /// # Panics
+    ///
+    /// At the 257th link.
+    pub fn add_link(&mut self, config: LinkConfig) -> LinkId {
+        let id = LinkId(u8::try_from(self.links.len()).expect("a node has at most 256 links"));
+        self.links.push(Link { config, stats: LinkStats::default() });
+        id
     }
 
     /// Counts a frame that holds no IP packet. It passes inline.
-    pub fn frame_without_ip(&mut self, _link: LinkId, _wire_bytes: u32) {
-        todo!()
+    pub fn frame_without_ip(&mut self, link: LinkId, _wire_bytes: u32) {
+        self.links[usize::from(link.0)].stats.not_ip += 1;
     }
 
     /// Feeds one input. Never fails.
-    pub fn handle(&mut self, _now: Instant, _input: Input) {
-        todo!()
+    pub fn handle(&mut self, now: Instant, input: Input) {
+        match input {
+            Input::Wakeup => self.expire_timers(now),
+            Input::Command(number, command) => {
+                let answer = self.obey(now, command);
+                self.outputs.push_back(Output::Answer(number, answer));
+            }
+            Input::NotSent(_, reason) => self.drops.add(reason, 1),
+        }
     }
 
     /// The next output. Call until [`Output::Idle`].
     pub fn poll(&mut self) -> Output {
-        todo!()
+        self.outputs.pop_front().unwrap_or_else(|| Output::Idle { deadline: self.timers.next() })
     }
 
     /// Takes back the buffer of a packet that was sent.
-    pub fn recycle(&mut self, _packet: Packet) {
-        todo!()
+    pub fn recycle(&mut self, packet: Packet) {
+        if self.pool.len() < limits::POOL_BUFFERS_MAX {
+            self.pool.push(packet.bytes);
+        }
     }
 
-    /// Ends everything: all instances get their `stop`, all flows end. Poll afterwards.
-    pub fn shut_down(&mut self, _now: Instant, _reason: &str) {
-        todo!()
+    /// Ends everything: all flows end, all instances get their `stop`. Poll afterwards.
+    pub fn shut_down(&mut self, now: Instant, reason: &str) {
+        let mut from = 0;
+        loop {
+            let ended = self.flows.borrow_mut().take_next(&mut from);
+            let Some(ended) = ended else { break };
+            self.flow_ended(now, &ended);
+        }
+        let ids: Vec<InstanceId> = self.instances.iter().map(|slot| slot.id).collect();
+        for id in ids {
+            self.stop_instance(now, id, reason);
+        }
+        self.config.capture.clear();
+        self.filters_changed();
     }
 
     /// The links in the order of their ids, with what they counted.
     pub fn links(&self) -> impl Iterator<Item = (&LinkConfig, LinkStats)> {
-        std::iter::empty()
+        self.links.iter().map(|link| (&link.config, link.stats))
     }
 
     /// What was dropped and why.
     #[must_use]
     pub fn drops(&self) -> &Drops {
-        todo!()
+        &self.drops
     }
 
     /// The instances in the order in which they were loaded.
     #[must_use]
     pub fn instances(&self) -> Vec<InstanceView> {
-        todo!()
+        self.instances.views()
     }
 
-    /// What an instance's `report` returns.
+    /// What an instance's `report` returns; `null` if it has none.
     ///
     /// # Errors
     ///
     /// Why there is none, as a sentence.
-    pub fn report(&mut self, _now: Instant, _instance: &str) -> Result<serde_json::Value, String> {
-        todo!()
+    pub fn report(&mut self, now: Instant, instance: &str) -> Result<serde_json::Value, String> {
+        let id = self
+            .instances
+            .by_name(instance)
+            .ok_or_else(|| CommandError::NoInstance { name: instance.to_owned() }.to_string())?;
+        let slot = self.instances.get(id).expect("it was found by name just now");
+        let running = slot.instance.as_mut().ok_or_else(|| format!("{instance} does not run now"))?;
+        let result = running.report(now);
+        self.take_effects(now, id, None);
+        match result {
+            Ok(report) => Ok(report.unwrap_or(serde_json::Value::Null)),
+            Err(fault) => {
+                let text = format!("{instance} failed to report: {fault}");
+                self.fault(now, id, fault);
+                Err(text)
+            }
+        }
     }
 
     /// Flows in the cache, and flows that were pushed out because it was full.
     #[must_use]
     pub fn flow_counts(&self) -> (usize, u64) {
-        todo!()
+        let flows = self.flows.borrow();
+        (flows.len(), flows.pushed_out)
     }
 }
+
+#[cfg(test)]
+mod tests;

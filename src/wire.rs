@@ -1,4 +1,6 @@
 //! Codecs without state, one file per format.
 
 pub mod checksum;
+pub mod edit;
 pub mod header;
+pub mod segment;

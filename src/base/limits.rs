@@ -85,3 +85,22 @@ pub const MODULE_RESTARTS_MAX: u32 = 5;
 pub const MODULE_RESTART_FIRST: Duration = Duration::from_secs(1);
 /// An instance that ran this long without a fault has its restarts forgotten.
 pub const MODULE_HEALTHY_AFTER: Duration = Duration::from_secs(600);
+
+/// Keys of `[config]` in a manifest; a form with more is not one that a person fills in.
+pub const PROPERTIES_MAX: usize = 256;
+/// Bytes of one text property, and of one item of a list.
+pub const PROPERTY_BYTES_MAX: usize = 4_096;
+/// Items of a list property: as many as an instance may have filters.
+pub const PROPERTY_ITEMS_MAX: usize = FILTERS_PER_INSTANCE_MAX;
+/// Longest duration that a property may have, in seconds: some 30 years.
+pub const PROPERTY_SECONDS_MAX: f64 = 1e9;
+/// `[[filters]]` in a manifest; lists in properties may make more of them.
+pub const MANIFEST_FILTERS_MAX: usize = 256;
+/// Bytes of a name: of a module, a property, a counter.
+pub const NAME_BYTES_MAX: usize = 64;
+/// Bytes of the path of a file in a module.
+pub const MODULE_PATH_BYTES_MAX: usize = 200;
+/// Buffers of sent packets that are kept for the next ones.
+pub const POOL_BUFFERS_MAX: usize = 256;
+/// Bytes that a segment of a super-packet may grow by when a module changes its length.
+pub const GROWTH_BYTES_MAX: usize = 2_048;

@@ -1,0 +1,3 @@
+//! Which modules run, and keeping them so: loading, faults, restarts.
+
+pub mod instances;

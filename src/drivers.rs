@@ -1,0 +1,3 @@
+//! The loops around a node, and what they read and write: links, files, folders.
+
+pub mod module_dir;
