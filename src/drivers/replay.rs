@@ -212,7 +212,8 @@ impl<'o> Replay<'o> {
             cpu: CpuGuard::Safepoints,
         });
         let link = node.add_link(LinkConfig { name: "capture".to_owned(), kind: LinkKind::Inline { to: LinkId(0) } });
-        let out = options.out.map(|sink| CaptureWriter::new(sink, link_type)).transpose().map_err(ReplayError::Write)?;
+        let out =
+            options.out.map(|sink| CaptureWriter::new(sink, link_type)).transpose().map_err(ReplayError::Write)?;
         let mut replay = Replay {
             node,
             link,

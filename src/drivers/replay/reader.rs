@@ -4,8 +4,8 @@ use std::io::{self, Read};
 
 use pcap_parser::traits::PcapNGPacketBlock;
 use pcap_parser::{
-    Block, InterfaceDescriptionBlock, OptionCode, PcapError, parse_block_be, parse_block_le,
-    parse_pcap_header, parse_sectionheaderblock,
+    Block, InterfaceDescriptionBlock, OptionCode, PcapError, parse_block_be, parse_block_le, parse_pcap_header,
+    parse_sectionheaderblock,
 };
 
 use crate::base::limits::{CAPTURE_BLOCK_BYTES_MAX, CAPTURE_INTERFACES_MAX};
@@ -268,7 +268,7 @@ impl Section {
             };
         }
         let said = window.word(4, self.big_endian);
-        if said < 12 || said % 4 != 0 {
+        if said < 12 || !said.is_multiple_of(4) {
             return Err(window.broken(&format!("a block cannot be {said} bytes long")));
         }
         let block_bytes = window.bounded(u64::from(said))?;
@@ -316,37 +316,40 @@ impl Section {
         parsed.map(|(_, block)| block).map_err(|e| {
             let why = match e {
                 pcap_parser::nom::Err::Incomplete(_) => "a length within the block reaches behind its end".to_owned(),
-                pcap_parser::nom::Err::Error(e) | pcap_parser::nom::Err::Failure(e) => match e {
-                    PcapError::NomError(_, kind) => format!("the block contradicts itself ({kind:?})"),
-                    other => format!("the block cannot be read ({other})"),
-                },
+                pcap_parser::nom::Err::Error(e) | pcap_parser::nom::Err::Failure(e) => {
+                    // Its own text would print the block.
+                    let kind =
+                        if let PcapError::NomError(_, kind) = e { format!("{kind:?}") } else { "unknown".to_owned() };
+                    format!("the block contradicts itself ({kind})")
+                }
             };
             window.broken(&why)
         })
     }
 
     fn packet<R: Read>(&self, window: &Window<R>, block_bytes: usize) -> Result<FoundPacket, CaptureError> {
-        match self.parse(window, block_bytes)? {
-            Block::EnhancedPacket(block) => {
-                let interface = self.interface(window, block.if_id)?;
-                let captured = block.packet_data().len();
-                let time_ns = interface.time_ns(block.ts_high, block.ts_low);
-                Ok(FoundPacket::new(interface, time_ns, 28, captured, block.origlen))
-            }
-            Block::SimplePacket(block) => {
-                let interface = self.interface(window, 0)?;
-                let snap = if interface.snap_bytes == 0 { usize::MAX } else { interface.snap_bytes as usize };
-                let captured = block.data.len().min(block.origlen as usize).min(snap);
-                // It has no time of its own.
-                Ok(FoundPacket::new(interface, self.last_time_ns, 12, captured, block.origlen))
-            }
-            _ if block_bytes >= 32 => self.old_packet(window, block_bytes),
-            _ => Err(window.broken("the packet block is too short")),
+        let block = self.parse(window, block_bytes)?;
+        if let Block::EnhancedPacket(block) = block {
+            let interface = self.interface(window, block.if_id)?;
+            let captured = block.packet_data().len();
+            let time_ns = interface.time_ns(block.ts_high, block.ts_low);
+            Ok(FoundPacket::new(interface, time_ns, 28, captured, block.origlen))
+        } else if let Block::SimplePacket(block) = block {
+            let interface = self.interface(window, 0)?;
+            let snap = if interface.snap_bytes == 0 { usize::MAX } else { interface.snap_bytes as usize };
+            let captured = block.data.len().min(block.origlen as usize).min(snap);
+            // It has no time of its own.
+            Ok(FoundPacket::new(interface, self.last_time_ns, 12, captured, block.origlen))
+        } else {
+            self.old_packet(window, block_bytes)
         }
     }
 
     /// The packet block of drafts before the enhanced one, which the parser does not know.
     fn old_packet<R: Read>(&self, window: &Window<R>, block_bytes: usize) -> Result<FoundPacket, CaptureError> {
+        if block_bytes < 32 {
+            return Err(window.broken("the packet block is too short"));
+        }
         let [ids, high, low, captured, wire] = [8, 12, 16, 20, 24].map(|at| window.word(at, self.big_endian));
         let interface = self.interface(window, if self.big_endian { ids >> 16 } else { ids & 0xffff })?;
         if captured as usize > block_bytes - 32 {
@@ -460,7 +463,9 @@ impl<R: Read> Window<R> {
     fn bounded(&self, bytes: u64) -> Result<usize, CaptureError> {
         match usize::try_from(bytes) {
             Ok(bytes) if bytes <= CAPTURE_BLOCK_BYTES_MAX => Ok(bytes),
-            _ => Err(self.broken(&format!("a record of {bytes} bytes; at most {CAPTURE_BLOCK_BYTES_MAX} are possible"))),
+            _ => {
+                Err(self.broken(&format!("a record of {bytes} bytes; at most {CAPTURE_BLOCK_BYTES_MAX} are possible")))
+            }
         }
     }
 

@@ -152,7 +152,7 @@ pub struct EventReport {
     pub at_ns: u64,
     /// The instance's name.
     pub instance: String,
-    /// `debug`, `info`, `warn` (log lines), `started`, `failed` or `unloaded`.
+    /// `debug`, `info`, `warn` (log lines), `started`, `erred`, `failed` or `unloaded`.
     pub kind: &'static str,
     /// The log line, or what it did wrong.
     pub text: String,
@@ -222,6 +222,7 @@ impl EventReport {
                 (instance, kind, text)
             }
             Event::Started { instance } => (instance, "started", String::new()),
+            Event::Erred { instance, fault } => (instance, "erred", fault.to_string()),
             Event::Failed { instance, fault, restart_in } => {
                 let next = restart_in.map_or("unloaded".to_owned(), |t| format!("restarts in {} s", t.as_secs_f64()));
                 (instance, "failed", format!("{fault}; {next}"))
