@@ -29,6 +29,7 @@
 pub mod base;
 pub mod container;
 pub mod controller;
+pub mod dashboard;
 pub mod drivers;
 pub mod node;
 pub mod wire;

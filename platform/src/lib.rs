@@ -5,6 +5,8 @@
 pub mod capture;
 pub mod steering;
 pub mod tun;
+#[cfg(unix)]
+pub mod user;
 
 /// Whether this machine has a packet capture library.
 ///

@@ -85,8 +85,8 @@ fn datagrams_of_one_flow_become_one_and_come_apart_as_they_were() {
 
 #[test]
 fn segments_of_a_connection_become_one_until_push() {
-    let part = |i: u32, push| tcp(u32::MAX - 50 + i * 100, &[i as u8; 100], push);
-    let packets: Vec<_> = (0..6).map(|i| part(i.wrapping_sub(0), i == 2)).collect();
+    let part = |i: u32, push| tcp((u32::MAX - 50).wrapping_add(i * 100), &[i as u8; 100], push);
+    let packets: Vec<_> = (0..6).map(|i| part(i, i == 2)).collect();
     let mut batch = Batch::default();
     packets.iter().for_each(|p| batch.add(p, Offload::default()));
     let written = batch.written();

@@ -1,0 +1,3 @@
+//! Views of a node as data.
+
+pub mod status;
