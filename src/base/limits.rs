@@ -104,3 +104,12 @@ pub const MODULE_PATH_BYTES_MAX: usize = 200;
 pub const POOL_BUFFERS_MAX: usize = 256;
 /// Bytes that a segment of a super-packet may grow by when a module changes its length.
 pub const GROWTH_BYTES_MAX: usize = 2_048;
+
+/// Memory of the VM of a test script, in bytes.
+pub const SCRIPT_MEMORY_BYTES_MAX: usize = 256 << 20;
+/// Safepoints (calls, returns, loop turns) of one case of a test script: some seconds.
+pub const SCRIPT_SAFEPOINTS_MAX: u64 = 100_000_000;
+/// Cases of one test script.
+pub const SCRIPT_CASES_MAX: usize = 1_024;
+/// Timers that may fire while a test lets time pass once.
+pub const SCRIPT_WAKEUPS_MAX: usize = 1_000_000;
