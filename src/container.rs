@@ -8,6 +8,7 @@ pub mod instance;
 pub mod manifest;
 pub mod module;
 pub mod properties;
+pub mod script;
 pub mod source;
 pub mod surroundings;
 pub mod watch;

@@ -94,7 +94,13 @@ fn a_million_random_packets_leave_the_node_as_it_was() {
         let t = &report.totals;
         println!(
             "{modules:?}: {} passed, {} changed, {} dropped, {} not IP, {} too short, {} flows pushed out, grew {} KiB",
-            t.passed, t.changed, t.dropped, t.not_ip, t.short, report.flows.pushed_out, growth >> 10
+            t.passed,
+            t.changed,
+            t.dropped,
+            t.not_ip,
+            t.short,
+            report.flows.pushed_out,
+            growth >> 10
         );
         assert_eq!(report.files[0].error, None);
         assert_eq!(t.frames, PACKETS);

@@ -112,3 +112,12 @@ pub const CAPTURE_INTERFACES_MAX: usize = 65_536;
 pub const REPLAY_WAKEUPS_PER_GAP_MAX: u32 = 10_000;
 /// Events (log lines, faults) that a replay's report keeps; more are counted.
 pub const REPLAY_EVENTS_MAX: usize = 10_000;
+
+/// Memory of the VM of a test script, in bytes.
+pub const SCRIPT_MEMORY_BYTES_MAX: usize = 256 << 20;
+/// Safepoints (calls, returns, loop turns) of one case of a test script: some seconds.
+pub const SCRIPT_SAFEPOINTS_MAX: u64 = 100_000_000;
+/// Cases of one test script.
+pub const SCRIPT_CASES_MAX: usize = 1_024;
+/// Timers that may fire while a test lets time pass once.
+pub const SCRIPT_WAKEUPS_MAX: usize = 1_000_000;
