@@ -12,12 +12,12 @@ use netserv::drivers::replay::report::Report;
 use netserv::drivers::replay::{Capture, ModuleOrder, Options, run};
 use traffic::Traffic;
 
-/// Packets of each run; three runs make it a million.
-const PACKETS: u64 = 334_000;
+/// Packets of each run.
+const PACKETS: u64 = 1_000_000;
 /// Flows that the node may remember: fewer than there are, so that the table is full most of the time.
 const FLOWS_MAX: u32 = 8_192;
 /// By how much memory may grow between the first fifth of a run and its end, in bytes. A leak of 64 bytes per packet
-/// would be 17 MB.
+/// would be 51 MB.
 const GROWTH_BYTES_MAX: u64 = 12 << 20;
 
 fn root() -> &'static Path {
