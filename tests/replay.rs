@@ -1,5 +1,7 @@
 //! Captures through a replay: what `monitor` counts is what tshark counts, and hostile files do no harm.
 
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test: what fails must stop it, and say why")]
+
 #[path = "replay/tshark.rs"]
 mod tshark;
 

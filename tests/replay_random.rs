@@ -2,6 +2,8 @@
 //!
 //! `NETSERV_SEED=n cargo test --test replay_random` repeats a run; a failure names its seed.
 
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test: what fails must stop it, and say why")]
+
 #[path = "replay/traffic.rs"]
 mod traffic;
 
