@@ -92,7 +92,10 @@ pub(crate) fn resolve(host: &Host, arguments: &Arguments<'_>) -> Result<Answer, 
     let found = candidates.into_iter().find(|file| file.ends_with(".luau") && host.source.files.contains_key(file));
     match found {
         Some(file) => Ok(Answer::Bytes(file.into_bytes())),
-        None => Err(format!("there is no file \"{path}.luau\" in this module, which \"{shown}\" would mean")),
+        None => {
+            let file = path.strip_suffix(".luau").unwrap_or(&path);
+            Err(format!("there is no file \"{file}.luau\" in this module, which \"{shown}\" would mean"))
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use crate::container::vm::value;
 /// Name of the Luau side's own files in messages. No file of a module can have it.
 pub(super) const PRELUDE_NAME: &CStr = c"=[netserv]";
 /// The same, as Luau shows it.
-const PRELUDE_SHOWN: &[u8] = b"[netserv]";
+pub(super) const PRELUDE_SHOWN: &[u8] = b"[netserv]";
 /// Callers that are looked through for the line of the module.
 const LEVELS_MAX: c_int = 16;
 
@@ -104,13 +104,14 @@ impl<'a> Arguments<'a> {
     }
 }
 
-/// File and line of the module's code that led to the C function at hand; empty and 0 if none did.
+/// File and line of the module's code that a thread is in, or was in when it ended with an error; empty and 0 if it was
+/// in none.
 ///
 /// # Safety
 ///
-/// `state` must be the one that a C function was called with. The file's name lives as long as the call.
+/// `state` must be live. The file's name lives until the thread goes on.
 pub(super) unsafe fn module_line<'a>(state: *mut ffi::lua_State) -> (&'a [u8], c_int) {
-    for level in 1..LEVELS_MAX {
+    for level in 0..LEVELS_MAX {
         // SAFETY: a plain structure that Luau fills.
         let mut found: ffi::lua_Debug = unsafe { std::mem::zeroed() };
         // SAFETY: "sl" fills source and line, without allocating.

@@ -9,6 +9,7 @@ use mlua::ffi;
 use crate::container::api::effects::one_line;
 use crate::container::fault::Fault;
 use crate::container::vm::Vm;
+use crate::container::vm::arguments::{PRELUDE_SHOWN, module_line};
 use crate::container::vm::natives::ERROR_BYTES_MAX;
 
 /// What the Luau side has registered for calls from Rust.
@@ -257,7 +258,7 @@ unsafe fn error_text(state: *mut ffi::lua_State) -> String {
             ffi::LUA_TSTRING => {
                 let mut len = 0;
                 let data = ffi::lua_tolstring(state, -1, &mut len);
-                one_line(std::slice::from_raw_parts(data.cast(), len), ERROR_BYTES_MAX)
+                one_line(&in_modules_name(state, std::slice::from_raw_parts(data.cast(), len)), ERROR_BYTES_MAX)
             }
             ffi::LUA_TNUMBER => ffi::lua_tonumberx(state, -1, std::ptr::null_mut()).to_string(),
             kind => {
@@ -266,4 +267,21 @@ unsafe fn error_text(state: *mut ffi::lua_State) -> String {
             }
         }
     }
+}
+
+/// An error that Luau itself raised in our own part of the Luau side, put down to the module's line that led there.
+///
+/// # Safety
+///
+/// The thread must have ended with an error.
+unsafe fn in_modules_name(state: *mut ffi::lua_State, text: &[u8]) -> Vec<u8> {
+    let ours = text.strip_prefix(PRELUDE_SHOWN).and_then(|rest| rest.strip_prefix(b":"));
+    let Some(place_end) = ours.and_then(|rest| rest.windows(2).position(|pair| pair == b": ")) else {
+        return text[..text.len().min(ERROR_BYTES_MAX)].to_vec();
+    };
+    // SAFETY: a thread that ended with an error keeps its frames.
+    let (file, line) = unsafe { module_line(state) };
+    let place = if line > 0 { format!("{}:{line}: ", String::from_utf8_lossy(file)) } else { String::new() };
+    let what = &text[PRELUDE_SHOWN.len() + 1 + place_end + 2..];
+    [place.as_bytes(), &what[..what.len().min(ERROR_BYTES_MAX)]].concat()
 }
