@@ -3,6 +3,7 @@
 //! A module is read ([`source`]), checked without running any of it ([`module`], [`manifest`], [`properties`]), and
 //! started as an [`instance::Instance`]: one sandboxed VM, with its limits, whose effects wait until they are taken.
 
+mod api;
 pub mod fault;
 pub mod instance;
 pub mod manifest;
@@ -11,4 +12,5 @@ pub mod properties;
 pub mod script;
 pub mod source;
 pub mod surroundings;
+mod vm;
 pub mod watch;

@@ -115,7 +115,7 @@ fn new_node(host: &mut dyn TestHost, config: &Table) -> mlua::Result<usize> {
 }
 
 fn to_toml(value: &Value, depth: usize) -> Option<toml::Value> {
-    if let Some(number) = value.as_f64() {
+    if let Some(number) = value.as_i64().map(|number| number as f64).or_else(|| value.as_f64()) {
         let whole = number.fract() == 0.0 && number.abs() <= 9e15;
         return Some(if whole { toml::Value::Integer(number as i64) } else { toml::Value::Float(number) });
     }
