@@ -206,7 +206,17 @@ struct SharedFlows(Rc<RefCell<FlowTable>>);
 
 impl FlowView for SharedFlows {
     fn flows(&self, instance: InstanceId, count_max: usize) -> Vec<FlowRecord> {
-        self.0.borrow().records(instance).take(count_max).collect()
+        self.flows_since(instance, None, Instant::START, count_max)
+    }
+
+    fn flows_since(
+        &self,
+        instance: InstanceId,
+        after: Option<FlowId>,
+        since: Instant,
+        count_max: usize,
+    ) -> Vec<FlowRecord> {
+        self.0.borrow().records(instance, after, since).take(count_max).collect()
     }
 
     fn flow(&self, instance: InstanceId, id: FlowId) -> Option<FlowRecord> {

@@ -123,3 +123,11 @@ pub const CONTROL_LINE_BYTES_MAX: usize = 64 * 1024;
 pub const CONTROL_ANSWER_BYTES_MAX: usize = MODULE_REPORT_BYTES_MAX + (1 << 20);
 /// How long an answer may wait for a reader who does not read; then the connection is closed.
 pub const CONTROL_WAIT_MAX: Duration = Duration::from_secs(10);
+/// Memory of the VM of a test script, in bytes.
+pub const SCRIPT_MEMORY_BYTES_MAX: usize = 256 << 20;
+/// Safepoints (calls, returns, loop turns) of one case of a test script: some seconds.
+pub const SCRIPT_SAFEPOINTS_MAX: u64 = 100_000_000;
+/// Cases of one test script.
+pub const SCRIPT_CASES_MAX: usize = 1_024;
+/// Timers that may fire while a test lets time pass once.
+pub const SCRIPT_WAKEUPS_MAX: usize = 1_000_000;
