@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use argh::FromArgs;
 
+mod demo;
 mod logs;
 mod module;
 mod module_choice;
@@ -46,6 +47,7 @@ enum Command {
     #[cfg(all(unix, feature = "live"))]
     Run(run::Run),
     Replay(replay::Replay),
+    Demo(demo::Demo),
     Module(module::Module),
     #[cfg(all(unix, feature = "live"))]
     Status(status::Status),
@@ -110,6 +112,7 @@ impl Netserv {
             #[cfg(all(unix, feature = "live"))]
             Some(Command::Run(command)) => command.run(),
             Some(Command::Replay(command)) => command.run(out),
+            Some(Command::Demo(command)) => command.run(out),
             Some(Command::Module(command)) => command.run(out),
             #[cfg(all(unix, feature = "live"))]
             Some(Command::Status(command)) => command.run(out),

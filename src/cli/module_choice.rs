@@ -27,9 +27,10 @@ impl FromStr for ModuleArgument {
 pub(super) fn properties<'a>(pairs: impl IntoIterator<Item = &'a str>) -> Result<toml::Table, String> {
     let mut table = toml::Table::new();
     for pair in pairs {
-        let (key, value) = pair.split_once('=').filter(|(key, _)| !key.trim().is_empty()).ok_or_else(|| {
-            format!("\"{pair}\" is not a property; write key=value, without commas in the value")
-        })?;
+        let (key, value) = pair
+            .split_once('=')
+            .filter(|(key, _)| !key.trim().is_empty())
+            .ok_or_else(|| format!("\"{pair}\" is not a property; write key=value, without commas in the value"))?;
         let (key, value) = (key.trim(), value.trim());
         let parsed = format!("value = {value}").parse::<toml::Table>().ok().and_then(|mut table| table.remove("value"));
         let parsed = parsed.unwrap_or_else(|| toml::Value::String(value.to_owned()));

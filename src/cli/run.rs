@@ -80,11 +80,8 @@ impl Run {
         if !self.link.is_empty() {
             config.links = self.link;
         }
-        let named = |module: ModuleArgument| ModuleChoice {
-            folder: module.folder,
-            name: None,
-            properties: module.properties,
-        };
+        let named =
+            |module: ModuleArgument| ModuleChoice { folder: module.folder, name: None, properties: module.properties };
         config.modules.extend(self.module.into_iter().map(named));
         config.capture.extend(self.capture);
         if self.forwarded || self.own || self.to_self {
@@ -115,7 +112,8 @@ mod tests {
             capture: vec!["icmp".parse().unwrap()],
             ..LiveConfig::default()
         };
-        let config = merged(&["--link", "tun:a", "--capture", "tcp port 80", "--to-self", "--control", "none"], file.clone());
+        let config =
+            merged(&["--link", "tun:a", "--capture", "tcp port 80", "--to-self", "--control", "none"], file.clone());
         assert_eq!(config.links, [LinkChoice::Tun { name: Some("a".into()) }]);
         assert_eq!(config.capture.len(), 2);
         assert!(config.steering.to_self && !config.steering.own && !config.steering.forwarded);

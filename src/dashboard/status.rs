@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::base::stats::LinkStats;
 use crate::base::time::Instant;
 use crate::node::{InstanceState, InstanceView, LinkConfig, LinkKind, Node};
-use crate::base::stats::LinkStats;
 
 /// A node at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

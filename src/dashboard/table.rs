@@ -21,7 +21,7 @@ pub fn of(status: &Status, earlier: Option<&Status>) -> String {
     text.push('\n');
     links(&mut text, status, earlier, seconds);
     if !status.drops.is_empty() {
-        line(&mut text, &format!("\ndropped: {}", counts(&status.drops)));
+        line(&mut text, &format!("dropped: {}", counts(&status.drops)));
     }
     text.push('\n');
     instances(&mut text, status, earlier, seconds);
@@ -30,15 +30,27 @@ pub fn of(status: &Status, earlier: Option<&Status>) -> String {
 
 fn links(text: &mut String, status: &Status, earlier: Option<&Status>, seconds: Option<f64>) {
     let unit = if seconds.is_some() { "/s" } else { "" };
-    let titles = ["LINK".into(), "KIND".into(), format!("PACKETS IN{unit}"), format!("BYTES IN{unit}"),
-                  format!("PACKETS OUT{unit}"), format!("BYTES OUT{unit}"), "DRIVER".into()];
+    let titles = [
+        "LINK".into(),
+        "KIND".into(),
+        format!("PACKETS IN{unit}"),
+        format!("BYTES IN{unit}"),
+        format!("PACKETS OUT{unit}"),
+        format!("BYTES OUT{unit}"),
+        "DRIVER".into(),
+    ];
     let mut rows = vec![titles];
     for (index, link) in status.links.iter().enumerate() {
         let before = earlier.and_then(|e| e.links.get(index));
         let of = |pick: fn(&LinkStatus) -> u64| rate(pick(link), before.map(pick), seconds);
         rows.push([
-            printable(&link.name), link.kind.clone(), of(|l| l.packets_in), of(|l| l.bytes_in),
-            of(|l| l.packets_out), of(|l| l.bytes_out), counts(&link.driver),
+            printable(&link.name),
+            link.kind.clone(),
+            of(|l| l.packets_in),
+            of(|l| l.bytes_in),
+            of(|l| l.packets_out),
+            of(|l| l.bytes_out),
+            counts(&link.driver),
         ]);
     }
     table(text, &rows, &[false, false, true, true, true, true, false]);
@@ -51,17 +63,28 @@ fn instances(text: &mut String, status: &Status, earlier: Option<&Status>, secon
     }
     let unit = if seconds.is_some() { "/s" } else { "" };
     let mut rows = vec![[
-        "INSTANCE".into(), "MODULE".into(), "STATE".into(), format!("SEEN{unit}"), format!("NATIVE{unit}"),
-        "FAULTS".into(), "MEMORY".into(), "COUNTERS".into(),
+        "INSTANCE".into(),
+        "MODULE".into(),
+        "STATE".into(),
+        format!("SEEN{unit}"),
+        format!("NATIVE{unit}"),
+        "FAULTS".into(),
+        "MEMORY".into(),
+        "COUNTERS".into(),
     ]];
     for instance in &status.instances {
         let before = earlier.and_then(|e| e.instances.iter().find(|i| i.name == instance.name));
         let of = |pick: fn(&InstanceStatus) -> u64| rate(pick(instance), before.map(pick), seconds);
         let faults: u64 = instance.faults.iter().map(|count| count.count).sum();
         rows.push([
-            printable(&instance.name), format!("{} {}", printable(&instance.module), instance.version),
-            state(instance), of(|i| i.packets_seen), of(|i| i.packets_native), faults.to_string(),
-            bytes(instance.memory_bytes as f64), counts(&instance.counters),
+            printable(&instance.name),
+            format!("{} {}", printable(&instance.module), instance.version),
+            state(instance),
+            of(|i| i.packets_seen),
+            of(|i| i.packets_native),
+            faults.to_string(),
+            bytes(instance.memory_bytes as f64),
+            counts(&instance.counters),
         ]);
     }
     table(text, &rows, &[false, false, false, true, true, true, true, false]);
@@ -87,10 +110,7 @@ fn state(instance: &InstanceStatus) -> String {
 
 /// A line of text whose control characters do nothing to the terminal: names and faults come from modules.
 fn line(text: &mut String, content: &str) {
-    text.push_str(&printable(content.strip_prefix('\n').map_or(content, |rest| {
-        text.push('\n');
-        rest
-    })));
+    text.push_str(&printable(content));
     text.push('\n');
 }
 
@@ -188,8 +208,20 @@ mod tests {
     #[test]
     fn shows_everything_and_no_control_characters() {
         let text = of(&status(61.0, 100), None);
-        for part in ["up 1 min 1 s", "flows 3 of 10", "rules 4", "note: a note", "ns0", "100", "99", "writes 7",
-                     "dropped: ip_header 1", "evil [2J", "limit broken", "and 2 more"] {
+        for part in [
+            "up 1 min 1 s",
+            "flows 3 of 10",
+            "rules 4",
+            "note: a note",
+            "ns0",
+            "100",
+            "99",
+            "writes 7",
+            "dropped: ip_header 1",
+            "evil [2J",
+            "limit broken",
+            "and 2 more",
+        ] {
             assert!(text.contains(part), "{part} is missing in\n{text}");
         }
         assert!(text.chars().all(|c| c == '\n' || !c.is_control()));

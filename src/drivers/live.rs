@@ -208,7 +208,8 @@ impl Live {
         self.node.handle(self.now, Input::Command(number, command));
         self.drain();
         let is_answer = |order: &Order| matches!(order, Order::Answer(n, _) if *n == number);
-        let place = self.links.orders.iter().position(is_answer).expect("a node answers each command when it is polled");
+        let place =
+            self.links.orders.iter().position(is_answer).expect("a node answers each command when it is polled");
         match self.links.orders.remove(place) {
             Order::Answer(_, answer) => answer,
             Order::Steer(_) | Order::Event(_) => unreachable!("the place of an answer was looked for"),
@@ -371,7 +372,9 @@ fn log(event: &Event) {
             tracing::warn!("instance {instance} failed: {fault}; it is started again in {} s", wait.as_secs_f64());
         }
         Event::Failed { instance, fault, restart_in: None } => {
-            tracing::warn!("instance {instance} failed for good: {fault}; `netserv module unload {instance}` frees its name");
+            tracing::warn!(
+                "instance {instance} failed for good: {fault}; `netserv module unload {instance}` frees its name"
+            );
         }
         Event::Unloaded { instance } => tracing::info!("instance {instance} is unloaded"),
     }

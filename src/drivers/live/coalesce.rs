@@ -125,7 +125,8 @@ fn append(arena: &[u8], batch: &mut [Waiting], run: &mut Run, index: u32, candid
     let fits = candidate.header_bytes == run.first.header_bytes
         && candidate.payload_bytes <= run.first.payload_bytes
         && run.first.header_bytes + run.payload_bytes + candidate.payload_bytes <= usize::from(u16::MAX);
-    let follows = candidate.protocol != TCP || candidate.sequence == run.first.sequence.wrapping_add(run.payload_bytes as u32);
+    let follows =
+        candidate.protocol != TCP || candidate.sequence == run.first.sequence.wrapping_add(run.payload_bytes as u32);
     if !fits || !follows || !same_headers(first, next, &candidate, run.count as u16) {
         return false;
     }
@@ -186,7 +187,9 @@ fn examine(bytes: &[u8], offload: &Offload, joinable: Joinable) -> Option<Candid
             let sequence = u32::from_be_bytes([transport[4], transport[5], transport[6], transport[7]]);
             (usize::from(transport[12] >> 4) * 4, sequence, transport[13] & TCP_PSH != 0)
         }
-        UDP if joinable.udp && half(transport_at + 4) == transport.len() && half(transport_at + 6) != 0 => (8, 0, false),
+        UDP if joinable.udp && half(transport_at + 4) == transport.len() && half(transport_at + 6) != 0 => {
+            (8, 0, false)
+        }
         _ => return None,
     };
     let payload_bytes = transport.len().checked_sub(transport_bytes).filter(|bytes| *bytes > 0)?;
@@ -208,7 +211,9 @@ fn same_headers(first: &[u8], next: &[u8], candidate: &Candidate, distance: u16)
     };
     let transport = match candidate.protocol {
         // Ports; acknowledgement and header length; window; urgent pointer and options. PSH may differ.
-        TCP => same(at..at + 4) && same(at + 8..at + 13) && same(at + 14..at + 16) && same(at + 18..candidate.header_bytes),
+        TCP => {
+            same(at..at + 4) && same(at + 8..at + 13) && same(at + 14..at + 16) && same(at + 18..candidate.header_bytes)
+        }
         _ => same(at..at + 4),
     };
     network && transport

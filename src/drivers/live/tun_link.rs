@@ -225,4 +225,3 @@ pub(super) fn reason(error: &io::Error) -> DropReason {
         _ => DropReason::LinkDown,
     }
 }
-

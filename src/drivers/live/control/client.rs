@@ -18,8 +18,7 @@ const ANSWER_WAIT: Duration = Duration::from_secs(20);
 /// When no node answers, or it refuses.
 pub fn ask(path: &Path, request: &Request) -> Result<serde_json::Value, ControlError> {
     let no_answer = |problem: String| ControlError::NoAnswer { path: path.to_owned(), problem };
-    let mut stream =
-        UnixStream::connect(path).map_err(|_| ControlError::NotRunning { path: path.to_owned() })?;
+    let mut stream = UnixStream::connect(path).map_err(|_| ControlError::NotRunning { path: path.to_owned() })?;
     // A socket in a folder of others may be anybody's.
     check_folder(folder_of(path))?;
     let failed = |e: std::io::Error| no_answer(e.to_string());
