@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use netserv::drivers::{module_dir, modtest};
+use netserv::drivers::{modtest, module_dir};
 
 /// The folders of `modules/`.
 fn folders() -> Vec<PathBuf> {
