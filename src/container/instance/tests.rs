@@ -62,6 +62,8 @@ fn manifest() -> Manifest {
         name: "test".to_owned(),
         version: semver::Version::new(1, 0, 0),
         summary: String::new(),
+        authors: Vec::new(),
+        licence: String::new(),
         entry: "init.luau".to_owned(),
         sees: Sees::Payload,
         changes: Changes::Length,
@@ -71,6 +73,7 @@ fn manifest() -> Manifest {
         limits: Limits { memory_bytes: 16 << 20, cpu_ms_per_call: 20, timers: 4 },
         properties: BTreeMap::new(),
         counters: ["seen", "other"].map(|name| (name.to_owned(), String::new())).into(),
+        filter_rules: Vec::new(),
     }
 }
 
