@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::base::filter::{address_of, protocol_name};
 use crate::container::module::{Module, ModuleError};
@@ -61,22 +62,29 @@ struct Shown<'a> {
     report: &'a Report,
 }
 
-/// The modules, as they lie in the repository.
-const MODULES: &[(&str, &[(&str, &str)])] = &[
-    (
+macro_rules! embedded {
+    ($name:literal, $($file:literal),+) => {
+        ($name, &[$(($file, include_str!(concat!("../../modules/", $name, "/", $file)))),+])
+    };
+}
+
+/// A module's name, and its files: path and text.
+type Embedded = (&'static str, &'static [(&'static str, &'static str)]);
+
+/// The modules, as they lie in the repository; without their tests.
+const MODULES: &[Embedded] = &[
+    embedded!(
         "monitor",
-        &[
-            ("module.toml", include_str!("../../modules/monitor/module.toml")),
-            ("init.luau", include_str!("../../modules/monitor/init.luau")),
-        ],
+        "alerts.luau",
+        "bounded.luau",
+        "dns.luau",
+        "init.luau",
+        "module.toml",
+        "names.luau",
+        "tls.luau",
+        "traffic.luau"
     ),
-    (
-        "uppercase",
-        &[
-            ("module.toml", include_str!("../../modules/uppercase/module.toml")),
-            ("init.luau", include_str!("../../modules/uppercase/init.luau")),
-        ],
-    ),
+    embedded!("uppercase", "module.toml", "init.luau"),
 ];
 
 /// Runs the demonstration and writes what it shows.
@@ -169,16 +177,18 @@ fn window(came: &str, went: &str) -> (usize, usize) {
 }
 
 fn write_summary(out: &mut dyn Write, packets: &[Passed], report: &Report) -> io::Result<()> {
-    let changed = packets.iter().filter(|p| p.changed).count();
     for module in &report.modules {
-        writeln!(out, "\nmodule {} {}: {}", module.module, module.version, module.state)?;
-        for (name, count) in &module.counters {
-            writeln!(out, "  {name}: {count}")?;
-        }
-        if let Some(value) = &module.report {
-            write_report(out, value)?;
+        writeln!(out, "\n{} {} ({})", module.module, module.version, module.state)?;
+        match &module.report {
+            Some(value) => write_monitored(out, value)?,
+            None => {
+                for (name, count) in &module.counters {
+                    writeln!(out, "  {name}: {count}")?;
+                }
+            }
         }
     }
+    let changed = packets.iter().filter(|p| p.changed).count();
     let t = &report.totals;
     writeln!(
         out,
@@ -187,38 +197,25 @@ fn write_summary(out: &mut dyn Write, packets: &[Passed], report: &Report) -> io
     )
 }
 
-/// A module's report: one line per entry, lists of objects as one line each.
-fn write_report(out: &mut dyn Write, value: &serde_json::Value) -> io::Result<()> {
-    let Some(entries) = value.as_object() else { return writeln!(out, "  {value}") };
-    for (name, entry) in entries {
-        if let Some(items) = entry.as_array().filter(|items| !items.is_empty()) {
-            writeln!(out, "  {name}")?;
-            for item in items {
-                writeln!(out, "    {}", in_words(item))?;
-            }
-        } else if let Some(items) = entry.as_object().filter(|items| items.values().any(serde_json::Value::is_object)) {
-            writeln!(out, "  {name}")?;
-            for (key, item) in items {
-                writeln!(out, "    {key}: {}", in_words(item))?;
-            }
-        } else {
-            writeln!(out, "  {name}: {}", in_words(entry))?;
-        }
+/// The parts of the report of `monitor` that fit on a page.
+fn write_monitored(out: &mut dyn Write, report: &Value) -> io::Result<()> {
+    let list = |key: &str| report[key].as_array().map_or(&[][..], Vec::as_slice);
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let totals = &report["totals"];
+    writeln!(out, "  {} packets, {} bytes, {} flows", totals["packets"], totals["bytes"], totals["flows"])?;
+    for (name, counts) in report["protocols"].as_object().into_iter().flatten() {
+        writeln!(out, "    {name:<6} {:>4} packets {:>6} bytes", text(&counts["packets"]), text(&counts["bytes"]))?;
+    }
+    writeln!(out, "  conversations")?;
+    for c in list("conversations") {
+        let (a, b) = (text(&c["a"]), text(&c["b"]));
+        writeln!(out, "    {a} and {b}: {} packets, {} bytes", c["packets"], c["bytes"])?;
+    }
+    for (key, what) in [("dns", "names asked for by DNS"), ("tls", "names in TLS handshakes")] {
+        let names: Vec<String> = list(key).iter().map(|entry| text(&entry["name"])).collect();
+        writeln!(out, "  {what}: {}", names.join(", "))?;
     }
     Ok(())
-}
-
-/// A value without quotes and braces.
-fn in_words(value: &serde_json::Value) -> String {
-    match value {
-        serde_json::Value::String(text) => text.clone(),
-        serde_json::Value::Array(items) if items.is_empty() => "none".to_owned(),
-        serde_json::Value::Array(items) => items.iter().map(in_words).collect::<Vec<_>>().join(", "),
-        serde_json::Value::Object(items) => {
-            items.iter().map(|(key, item)| format!("{key} {}", in_words(item))).collect::<Vec<_>>().join(", ")
-        }
-        serde_json::Value::Null | serde_json::Value::Bool(_) | serde_json::Value::Number(_) => value.to_string(),
-    }
 }
 
 /// Characters of a payload that are shown.
@@ -226,6 +223,8 @@ const LINE_CHARS: usize = 80;
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     fn shown(json: bool) -> String {
@@ -248,15 +247,40 @@ mod tests {
 
     #[test]
     fn says_the_same_as_json() {
-        let value: serde_json::Value = serde_json::from_str(&shown(true)).unwrap();
+        let value: Value = serde_json::from_str(&shown(true)).unwrap();
         let packets = value["packets"].as_array().unwrap();
         let changed: Vec<_> = packets.iter().filter(|p| p["changed"] == true).collect();
-        assert_eq!((packets.len(), changed.len()), (26, 6));
+        assert_eq!((packets.len(), changed.len()), (28, 6));
         for packet in changed {
             let (came, went) = (packet["payload_in"].as_str().unwrap(), packet["payload_out"].as_str().unwrap());
             assert_eq!(came.replace("netserv", "NETSERV"), went);
         }
-        assert_eq!(value["report"]["totals"]["passed"], 26);
+        assert_eq!(value["report"]["totals"]["passed"], 28);
+    }
+
+    #[test]
+    fn shows_what_monitor_reports() {
+        let text = shown(false);
+        let summary = &text[text.find("monitor 1").unwrap()..];
+        for want in
+            ["28 packets", "ipv6", "192.0.2.10 and 198.51.100.20: 22 packets", "in tls handshakes: shop.example.net"]
+        {
+            let found = summary.to_lowercase().contains(want);
+            assert!(found && !summary.contains("null"), "{want} is not in:\n{summary}");
+        }
+    }
+
+    #[test]
+    fn all_files_of_the_modules_are_built_in() {
+        for (name, files) in MODULES {
+            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("modules").join(name);
+            let built_in: Vec<_> = files.iter().map(|(path, _)| *path).collect();
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let file = entry.unwrap().file_name().into_string().unwrap();
+                let needed = file.ends_with(".luau") || file.ends_with(".toml");
+                assert!(!needed || built_in.contains(&file.as_str()), "{name}/{file} is not built in");
+            }
+        }
     }
 
     #[test]
