@@ -15,6 +15,8 @@ mod replay;
 mod config;
 #[cfg(all(unix, feature = "live"))]
 mod control;
+#[cfg(feature = "live")]
+mod doctor;
 #[cfg(all(unix, feature = "live"))]
 mod report;
 #[cfg(all(unix, feature = "live"))]
@@ -53,6 +55,8 @@ enum Command {
     Status(status::Status),
     #[cfg(all(unix, feature = "live"))]
     Report(report::Report),
+    #[cfg(feature = "live")]
+    Doctor(doctor::Doctor),
 }
 
 /// Why a command did not do what it was asked for.
@@ -118,6 +122,8 @@ impl Netserv {
             Some(Command::Status(command)) => command.run(out),
             #[cfg(all(unix, feature = "live"))]
             Some(Command::Report(command)) => command.run(out),
+            #[cfg(feature = "live")]
+            Some(Command::Doctor(command)) => command.run(out),
         }
     }
 }
