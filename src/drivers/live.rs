@@ -97,6 +97,17 @@ pub fn run(config: &LiveConfig) -> Result<(), LiveError> {
     result
 }
 
+/// Takes out of the kernel what a killed node left behind; says what, in a person's words.
+///
+/// # Errors
+///
+/// When a node lives, or something cannot be taken out.
+pub fn clean_up(state: &std::path::Path) -> Result<Vec<String>, LiveError> {
+    let mut lines = steer::clean_up(state)?;
+    lines.extend(steer::restore_left_behind(state));
+    Ok(lines)
+}
+
 /// A node with its surroundings.
 struct Live {
     node: Node,
@@ -141,7 +152,7 @@ impl Live {
             wall,
             cpu: CpuGuard::Watch(watch),
         });
-        for line in Steerer::restore_left_behind(config) {
+        for line in steer::restore_left_behind(&config.state) {
             tracing::info!("left behind by a node that was killed: {line}");
         }
         let mut links = Links::new();
