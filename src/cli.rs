@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use argh::FromArgs;
 
 mod demo;
+#[cfg(all(unix, feature = "live"))]
 mod logs;
 mod module;
 mod module_choice;
