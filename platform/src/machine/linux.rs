@@ -120,11 +120,13 @@ fn count_rules() -> std::io::Result<usize> {
         let mut rest = &answer[..];
         while !rest.is_empty() {
             let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest).map_err(std::io::Error::other)?;
-            match &message.payload {
-                NetlinkPayload::Done(_) => return Ok(count),
-                NetlinkPayload::Error(e) => return Err(e.to_io()),
-                _ => count += 1,
+            if let NetlinkPayload::Done(_) = &message.payload {
+                return Ok(count);
             }
+            if let NetlinkPayload::Error(e) = &message.payload {
+                return Err(e.to_io());
+            }
+            count += usize::from(matches!(&message.payload, NetlinkPayload::InnerMessage(_)));
             let length = (message.header.length as usize).next_multiple_of(4);
             rest = rest.get(length.max(16)..).unwrap_or(&[]);
         }
