@@ -1,3 +1,4 @@
-//! The loops around a node, and what they read and write: links, files, folders.
+//! The only loops: each gives a node its inputs, drains its outputs, and knows what time it is.
 
 pub mod module_dir;
+pub mod replay;
