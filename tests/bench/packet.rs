@@ -36,42 +36,38 @@ const SMALL_BYTES: usize = 46;
 /// Where the packet goes.
 const DESTINATION: [u8; 4] = [198, 18, 2, 2];
 
-/// A module as it is written, but for its filters.
+/// A module as it is written.
 struct Script {
     name: &'static str,
-    packets: &'static str,
+    manifest: &'static str,
     code: &'static str,
 }
 
+macro_rules! script {
+    ($name:literal, $folder:literal) => {
+        Script {
+            name: $name,
+            manifest: include_str!(concat!("modules/", $folder, "/module.toml")),
+            code: include_str!(concat!("modules/", $folder, "/init.luau")),
+        }
+    };
+}
+
 const SCRIPTS: &[Script] = &[
-    Script {
-        name: "native_rule",
-        packets: "",
-        code: include_str!("modules/native/init.luau"),
-    },
-    Script { name: "empty_handler", packets: "", code: include_str!("modules/empty/init.luau") },
-    Script { name: "empty_raw_handler", packets: "", code: include_str!("modules/empty-raw/init.luau") },
-    Script { name: "reads_three_fields", packets: "", code: include_str!("modules/reads/init.luau") },
-    Script { name: "reads_three_fields_raw", packets: "", code: include_str!("modules/reads-raw/init.luau") },
-    Script {
-        name: "rewrites_destination",
-        packets: "changes = \"headers\"",
-        code: include_str!("modules/rewrites/init.luau"),
-    },
+    script!("native_rule", "native"),
+    script!("empty_handler", "empty"),
+    script!("empty_raw_handler", "empty-raw"),
+    script!("reads_three_fields", "reads"),
+    script!("reads_three_fields_raw", "reads-raw"),
+    script!("rewrites_destination", "rewrites"),
 ];
 
 /// A checked module that asks for the prefixes of its property `hosts`.
 fn module(script: &Script) -> Module {
-    let manifest = format!(
-        "name = \"bench\"\nversion = \"1.0.0\"\napi = 1\nsummary = \"Measures.\"\n[packets]\nsees = \"headers\"\n{}\n\
-         [[filters]]\nprotocol = \"udp\"\nto = \"$hosts\"\n\
-         [config.hosts]\ntype = \"list of prefix\"\ndefault = \"any\"\nmeaning = \"Asked for.\"\n",
-        script.packets
-    );
     let mut source = ModuleSource::default();
-    source.files.insert(MANIFEST_PATH.to_owned(), manifest.into_bytes());
+    source.files.insert(MANIFEST_PATH.to_owned(), script.manifest.as_bytes().to_vec());
     source.files.insert("init.luau".to_owned(), script.code.as_bytes().to_vec());
-    Module::check(source).expect("the bench's modules are right")
+    Module::check(source).unwrap_or_else(|error| panic!("{}: {error}", script.name))
 }
 
 /// `count` prefixes of four lengths. The first one holds [`DESTINATION`] if `wanted`; no other one does.

@@ -90,7 +90,9 @@ def value_table(results, variants):
             base = "c" if number == "kpps_per_cpu" else "kernel"
             ratio = results.ratio(variant.name, base, measure, number)
             note = "" if ratio is None or variant.name == base else f" ({ratio:.2f})"
-            cells.append(shown(value, digits) + note)
+            # The sender gave up before the router did.
+            least = ">= " if measure == "loss_free" and results.median(variant.name, measure, "sender_limit") else ""
+            cells.append(least + shown(value, digits) + note)
         if any(cell != "-" for cell in cells):
             lines.append(f"| {title}, {unit} | " + " | ".join(cells) + " |")
     return "\n".join(lines)

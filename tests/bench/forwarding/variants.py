@@ -102,7 +102,7 @@ class Netserv(Kernel):
 
 def all_variants(lab, netserv):
     """All variants, in the order of the table."""
-    module = lambda name: ("--module", os.path.join(HERE, "modules", name))
+    module = lambda name: ("--module", os.path.join(HERE, "..", "modules", name))
     return [
         Kernel(lab, "kernel", "kernel forwarding"),
         TunLoop(lab, "c", "bare TUN loop in C", "block"),
@@ -111,8 +111,8 @@ def all_variants(lab, netserv):
         Nfqueue(lab, "nfqueue", "NFQUEUE, accept each", "each"),
         Nfqueue(lab, "nfqueue-batch", "NFQUEUE, super-packets and batches", "batch"),
         Netserv(lab, "netserv", "netserv, no module", netserv, ("--capture", "all")),
-        Netserv(lab, "netserv-native", "netserv, native rule", netserv, module("bench-native")),
-        Netserv(lab, "netserv-luau", "netserv, empty Luau handler", netserv, module("bench-empty")),
+        Netserv(lab, "netserv-native", "netserv, native rule", netserv, module("native")),
+        Netserv(lab, "netserv-luau", "netserv, empty Luau handler", netserv, module("empty")),
     ]
 
 
