@@ -60,6 +60,7 @@ const SCRIPTS: &[Script] = &[
     script!("reads_three_fields", "reads"),
     script!("reads_three_fields_raw", "reads-raw"),
     script!("rewrites_destination", "rewrites"),
+    script!("rewrites_destination_raw", "rewrites-raw"),
 ];
 
 /// A checked module that asks for the prefixes of its property `hosts`.

@@ -163,15 +163,15 @@ def loss_free(lab, variant, seconds):
         while good < 2 and bad < 2:
             got = traffic(lab, variant, 46, lambda: send_frames(lab, 46, rate, trial_seconds))
             if got["sent"] / got["seconds"] < 0.97 * rate:
-                # The sender cannot go as fast; what it sends more slowly says nothing about this rate.
-                bad += 1
+                # The sender was too slow, perhaps by chance: that says nothing about this rate.
                 slow += 1
+                if slow == 4:
+                    too_fast = min(too_fast, rate)
+                    return False
             elif got["delivered"] == got["sent"]:
                 good += 1
             else:
                 bad += 1
-        if slow == 2:
-            too_fast = min(too_fast, rate)
         return good == 2
 
     low, high = LOSS_LOW // LOSS_STEP, LOSS_HIGH // LOSS_STEP

@@ -113,6 +113,7 @@ def all_variants(lab, netserv):
         Netserv(lab, "netserv", "netserv, no module", netserv, ("--capture", "all")),
         Netserv(lab, "netserv-native", "netserv, native rule", netserv, module("native")),
         Netserv(lab, "netserv-luau", "netserv, empty Luau handler", netserv, module("empty")),
+        Netserv(lab, "netserv-luau-raw", "netserv, empty raw handler", netserv, module("empty-raw")),
     ]
 
 
