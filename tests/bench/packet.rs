@@ -1,7 +1,8 @@
 //! What the node's own work costs per packet, without any link: nanoseconds for each step, with few and many filters.
 //!
 //! `cargo bench` runs it and ends with a table of all numbers beside a floor that was measured in the same run: the copy
-//! of the packet into the driver's buffer, and nothing else. Every number includes that copy.
+//! of the packet into the driver's buffer, and nothing else. Every number includes that copy. With `NETSERV_UPDATE=1` in
+//! the environment the table is also written to docs/performance/packet.md.
 
 use std::cell::RefCell;
 use std::fmt::Write as _;
@@ -157,7 +158,12 @@ type Ran = RefCell<Vec<String>>;
 
 const GROUP: &str = "packet";
 
-fn measure(group: &mut BenchmarkGroup<'_, Clock>, ran: &Ran, name: &str, mut body: impl FnMut(&mut Bencher<'_, Clock>)) {
+fn measure(
+    group: &mut BenchmarkGroup<'_, Clock>,
+    ran: &Ran,
+    name: &str,
+    mut body: impl FnMut(&mut Bencher<'_, Clock>),
+) {
     group.bench_function(BenchmarkId::from_parameter(name), |bencher| {
         if !ran.borrow().iter().any(|n| n == name) {
             ran.borrow_mut().push(name.to_owned());
@@ -183,12 +189,17 @@ fn without_node(group: &mut BenchmarkGroup<'_, Clock>, ran: &Ran) {
     });
 }
 
-/// Packets that no module wants: of one known flow, and each of a new one while the cache is full.
-fn unwanted(group: &mut BenchmarkGroup<'_, Clock>, ran: &Ran, filters: usize) {
-    let script = &SCRIPTS[0];
-    let mut bytes = packet(SMALL_BYTES);
-    let mut world = World::new(script, filters, false, CpuGuard::Safepoints);
+/// Packets of one known flow that no module wants.
+fn flow_hit(group: &mut BenchmarkGroup<'_, Clock>, ran: &Ran, filters: usize) {
+    let bytes = packet(SMALL_BYTES);
+    let mut world = World::new(&SCRIPTS[0], filters, false, CpuGuard::Safepoints);
     measure(group, ran, &format!("flow_hit/{filters}"), |bencher| bencher.iter(|| world.pass(black_box(&bytes))));
+}
+
+/// Packets that no module wants, each of a new flow while the cache is full.
+fn flow_miss(group: &mut BenchmarkGroup<'_, Clock>, ran: &Ran, filters: usize) {
+    let mut bytes = packet(SMALL_BYTES);
+    let mut world = World::new(&SCRIPTS[0], filters, false, CpuGuard::Safepoints);
     let mut source = 0_u32;
     let mut next = |bytes: &mut Vec<u8>| {
         source = source.wrapping_add(1);
@@ -239,12 +250,7 @@ fn table(folder: &Path, names: &[String]) -> String {
     page.push_str("\n|---|---:|---:|---:|\n");
     let mut rows: Vec<&str> = names.iter().map(|name| name.split('/').next().unwrap_or(name)).collect();
     rows.dedup();
-    let mut seen = Vec::new();
     for row in rows {
-        if seen.contains(&row) {
-            continue;
-        }
-        seen.push(row);
         let _ = write!(page, "| {} |", row.replace('_', " "));
         for count in FILTER_COUNTS {
             let ns = median_ns(folder, &format!("{row}/{count}")).or_else(|| median_ns(folder, row));
@@ -270,16 +276,33 @@ fn main() {
         .configure_from_args();
     let mut group = criterion.benchmark_group(GROUP);
     without_node(&mut group, &ran);
-    for filters in FILTER_COUNTS {
-        unwanted(&mut group, &ran, filters);
-        for script in SCRIPTS {
-            wanted(&mut group, &ran, script, filters);
-        }
+    // The numbers that are to be compared are measured one after the other.
+    FILTER_COUNTS.iter().for_each(|filters| flow_hit(&mut group, &ran, *filters));
+    FILTER_COUNTS.iter().for_each(|filters| flow_miss(&mut group, &ran, *filters));
+    for script in SCRIPTS {
+        FILTER_COUNTS.iter().for_each(|filters| wanted(&mut group, &ran, script, *filters));
     }
     group.finish();
     criterion.final_summary();
-    #[expect(clippy::print_stdout, reason = "a bench prints what it measured")]
-    {
-        println!("{}", table(&folder, &ran.borrow()));
+    publish(&table(&folder, &ran.borrow()));
+}
+
+#[expect(clippy::print_stdout, reason = "a bench prints what it measured")]
+fn publish(table: &str) {
+    println!("{table}");
+    if std::env::var_os("NETSERV_UPDATE").is_some() {
+        let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let model = info
+            .lines()
+            .find_map(|line| line.strip_prefix("model name"))
+            .map_or("an unknown processor", |rest| rest.trim_start_matches([' ', '\t', ':']));
+        let page = format!(
+            "# One packet in the node, measured\n\nMade by `NETSERV_UPDATE=1 cargo bench`; do not edit. Medians, on \
+             {model}. A packet of {SMALL_BYTES} bytes, UDP over IPv4, on a TUN link. \
+             [How to read it](../performance.md#per-packet).\n\n{table}"
+        );
+        let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("docs/performance/packet.md");
+        fs::write(&path, page).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        println!("written: {}", path.display());
     }
 }
