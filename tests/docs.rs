@@ -25,7 +25,10 @@ fn pages() -> Vec<(String, String)> {
     }
     found.push("README.md".to_owned());
     found.sort();
-    found.into_iter().map(|path| (path.clone(), fs::read_to_string(root().join(&path)).expect("pages are text"))).collect()
+    found
+        .into_iter()
+        .map(|path| (path.clone(), fs::read_to_string(root().join(&path)).expect("pages are text")))
+        .collect()
 }
 
 /// The text without its fenced blocks; and the lines of the blocks marked `sh`.
@@ -72,7 +75,8 @@ fn broken(page: &str, target: &str) -> Option<String> {
     if !path.exists() {
         return Some(format!("{page}: {target}: there is no such file"));
     }
-    let known = anchor.is_empty() || anchors(&fs::read_to_string(&path).unwrap_or_default()).contains(&anchor.to_owned());
+    let known =
+        anchor.is_empty() || anchors(&fs::read_to_string(&path).unwrap_or_default()).contains(&anchor.to_owned());
     (!known).then(|| format!("{page}: {target}: there is no such heading"))
 }
 
@@ -111,9 +115,83 @@ fn commands() -> Vec<(String, Vec<String>, bool)> {
     lines.filter_map(|(page, line)| netserv_arguments(&line).map(|(words, root)| (page.clone(), words, root))).collect()
 }
 
+/// Runs netserv in `folder`; standard output and error together, if it ended well.
+fn netserv(folder: &Path, arguments: &[String]) -> Result<String, String> {
+    let program = env!("CARGO_BIN_EXE_netserv");
+    let done = Command::new(program).args(arguments).current_dir(folder).output().expect("the program can be started");
+    let text = format!("{}{}", String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+    if done.status.success() { Ok(text) } else { Err(format!("netserv {}: {text}", arguments.join(" "))) }
+}
+
+/// With `--help` at the end a command does nothing; but all that stands before it is parsed.
+fn understood(words: &[String]) -> Result<String, String> {
+    let mut words = words.to_vec();
+    words.push("--help".to_owned());
+    netserv(&root(), &words)
+}
+
+// Elsewhere some of the commands are missing, and say so.
+#[cfg(target_os = "linux")]
+#[test]
+fn every_command_in_the_pages_is_understood() {
+    let wrong: Vec<String> = commands()
+        .iter()
+        .filter_map(|(page, words, _)| understood(words).err().map(|error| format!("{page}: {error}")))
+        .collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    for bad in ["demo --no-such-flag", "no-such-command", "replay a.pcap --no-such-flag x"] {
+        let words: Vec<String> = bad.split_whitespace().map(str::to_owned).collect();
+        assert!(understood(&words).is_err(), "{bad}");
+    }
+}
+
+/// Arguments that name files of the repository as absolute paths, `*` replaced by the files that fit.
+fn expanded(words: &[String]) -> Vec<String> {
+    let mut out = Vec::new();
+    for word in words {
+        let Some((folder, pattern)) = word.rsplit_once('/').filter(|(folder, _)| root().join(folder).is_dir()) else {
+            out.push(word.clone());
+            continue;
+        };
+        let path = |name: &str| root().join(folder).join(name).to_string_lossy().into_owned();
+        let Some((before, after)) = pattern.split_once('*') else {
+            out.push(path(pattern));
+            continue;
+        };
+        let entries = fs::read_dir(root().join(folder)).expect("the folder can be read");
+        let names = entries.map(|e| e.expect("the folder can be read").file_name().to_string_lossy().into_owned());
+        let mut fitting: Vec<String> = names.filter(|n| n.starts_with(before) && n.ends_with(after)).collect();
+        fitting.sort();
+        assert!(!fitting.is_empty(), "{word} fits no file");
+        out.extend(fitting.iter().map(|name| path(name)));
+    }
+    out
+}
+
+#[test]
+fn the_commands_of_the_readme_that_need_no_root_do_what_they_say() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("readme");
+    if folder.exists() {
+        fs::remove_dir_all(&folder).expect("what the last run left can be removed");
+    }
+    fs::create_dir_all(&folder).expect("a folder can be made");
+    let runnable = ["demo", "replay", "doctor", "module"];
+    let mut ran = 0;
+    for (_, words, _) in commands()
+        .iter()
+        .filter(|(page, words, as_root)| page == "README.md" && !as_root && runnable.contains(&words[0].as_str()))
+    {
+        let text = netserv(&folder, &expanded(words)).unwrap_or_else(|error| panic!("{error}"));
+        assert!(!text.trim().is_empty(), "netserv {} says nothing", words.join(" "));
+        ran += 1;
+    }
+    assert!(ran >= 5, "only {ran} commands were found");
+}
+
 #[test]
 fn commands_are_found_in_pages() {
-    let (arguments, as_root) = netserv_arguments("sudo target/release/netserv run --link tun   # x").expect("it is one");
+    let (arguments, as_root) =
+        netserv_arguments("sudo target/release/netserv run --link tun   # x").expect("it is one");
     assert_eq!((arguments.join(" ").as_str(), as_root), ("run --link tun", true));
     assert!(netserv_arguments("cargo test").is_none());
     assert!(commands().iter().any(|(page, words, _)| page == "README.md" && words[0] == "demo"));
