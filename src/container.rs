@@ -3,11 +3,14 @@
 //! A module is read ([`source`]), checked without running any of it ([`module`], [`manifest`], [`properties`]), and
 //! started as an [`instance::Instance`]: one sandboxed VM, with its limits, whose effects wait until they are taken.
 
+mod api;
 pub mod fault;
 pub mod instance;
 pub mod manifest;
 pub mod module;
 pub mod properties;
+pub mod script;
 pub mod source;
 pub mod surroundings;
+mod vm;
 pub mod watch;

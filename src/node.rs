@@ -206,7 +206,17 @@ struct SharedFlows(Rc<RefCell<FlowTable>>);
 
 impl FlowView for SharedFlows {
     fn flows(&self, instance: InstanceId, count_max: usize) -> Vec<FlowRecord> {
-        self.0.borrow().records(instance).take(count_max).collect()
+        self.flows_since(instance, None, Instant::START, count_max)
+    }
+
+    fn flows_since(
+        &self,
+        instance: InstanceId,
+        after: Option<FlowId>,
+        since: Instant,
+        count_max: usize,
+    ) -> Vec<FlowRecord> {
+        self.0.borrow().records(instance, after, since).take(count_max).collect()
     }
 
     fn flow(&self, instance: InstanceId, id: FlowId) -> Option<FlowRecord> {
@@ -364,6 +374,12 @@ impl Node {
                 Err(text)
             }
         }
+    }
+
+    /// Most flows that the cache holds.
+    #[must_use]
+    pub const fn flows_max(&self) -> u32 {
+        self.config.flows_max
     }
 
     /// Flows in the cache, and flows that were pushed out because it was full.

@@ -54,8 +54,10 @@ pub enum CaptureError {
         link_type: i32,
     },
     /// The interface is a port of a kernel bridge.
-    #[error("interface \"{interface}\" is a port of a bridge, which would pass each frame a second time; take it out: \
-             ip link set {interface} nomaster")]
+    #[error(
+        "interface \"{interface}\" is a port of a bridge, which would pass each frame a second time; take it out: \
+             ip link set {interface} nomaster"
+    )]
     BridgePort {
         /// The interface.
         interface: String,
@@ -197,7 +199,10 @@ fn check_interface(interface: &str, mode: PortMode) -> Result<(), CaptureError> 
     if cfg!(target_os = "linux") {
         let folder = Path::new("/sys/class/net");
         if !is_interface_name(interface) || !folder.join(interface).exists() {
-            return Err(CaptureError::NoInterface { interface: interface.to_owned(), existing: interfaces().join(", ") });
+            return Err(CaptureError::NoInterface {
+                interface: interface.to_owned(),
+                existing: interfaces().join(", "),
+            });
         }
         if mode == PortMode::Inline && folder.join(interface).join("brport").exists() {
             return Err(CaptureError::BridgePort { interface: interface.to_owned() });

@@ -5,11 +5,17 @@ use std::time::Duration;
 use crate::base::id::{FlowId, InstanceId, LinkId};
 use crate::base::packet::PacketMut;
 use crate::base::time::Instant;
+use crate::container::api::effects::one_line;
 use crate::container::fault::Fault;
+use crate::container::manifest::{Changes, Manifest, Sees};
 use crate::container::module::Module;
 use crate::container::properties::Properties;
 use crate::container::surroundings::{FlowRecord, Surroundings};
-use crate::wire::header::Header;
+use crate::container::vm::Vm;
+use crate::container::vm::call::{Entry, Has};
+use crate::container::vm::host::Host;
+use crate::wire::edit;
+use crate::wire::header::{Fragment, Header};
 
 /// What becomes of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,11 +85,36 @@ pub enum Effect {
     },
 }
 
+/// Bytes of a packet that a handler with [`Sees::Headers`] gets.
+const HEADERS_SEEN: usize = 128;
+/// Bytes of the reason that `stop` gets.
+const STOP_REASON_BYTES_MAX: usize = 256;
+
+// Flags of a packet; `require("@netserv")` names them.
+const FLAG_IPV6: u32 = 1;
+const FLAG_FIRST_FRAGMENT: u32 = 2;
+const FLAG_LATER_FRAGMENT: u32 = 4;
+const FLAG_SUPER_PACKET: u32 = 8;
+const FLAG_TRUNCATED: u32 = 16;
+const FLAGS_TCP_SHIFT: u32 = 8;
+const FLAGS_SEGMENTS_SHIFT: u32 = 16;
+
+// Verdicts as the Luau side numbers them.
+const VERDICT_PASS: u32 = 0;
+const VERDICT_DROP: u32 = 1;
+const VERDICT_CHANGED: u32 = 2;
+const VERDICT_REPLY: u32 = 3;
+const VERDICT_FLOW: u32 = 16;
+
 /// A running module.
 ///
-/// After each call take the effects with [`Instance::next_effect`] until there is none.
+/// After each call take the effects with [`Instance::next_effect`] until there is none. After a fault that does not
+/// leave the VM usable ([`Fault::leaves_vm_usable`]) nothing of the module runs any more: further calls return the same
+/// fault, and the instance is to be dropped.
 pub struct Instance {
-    _todo: (),
+    vm: Vm,
+    /// Which functions the module has: bits of [`Has`].
+    has: u32,
 }
 
 impl Instance {
@@ -93,13 +124,18 @@ impl Instance {
     ///
     /// The fault of the module.
     pub fn start(
-        _id: InstanceId,
-        _module: &Module,
-        _properties: &Properties,
-        _surroundings: &Surroundings,
-        _now: Instant,
+        id: InstanceId,
+        module: &Module,
+        properties: &Properties,
+        surroundings: &Surroundings,
+        now: Instant,
     ) -> Result<Instance, Fault> {
-        todo!()
+        let host = Host::new(id, &module.manifest, &module.source, properties, surroundings);
+        let mut instance = Instance { vm: Vm::start(host, &surroundings.cpu)?, has: 0 };
+        instance.begin(now);
+        instance.vm.call(Entry::Load, &[])?;
+        instance.has = instance.vm.call(Entry::Start, &[])?[0] as u32;
+        Ok(instance)
     }
 
     /// Shows a packet to the module, and puts its changes into the packet, with right lengths and checksums.
@@ -109,13 +145,31 @@ impl Instance {
     /// The fault of the module; the packet is then as it came.
     pub fn on_packet(
         &mut self,
-        _now: Instant,
+        now: Instant,
         _link: LinkId,
-        _flow: FlowId,
-        _header: &Header,
-        _packet: &mut PacketMut<'_>,
+        flow: FlowId,
+        header: &Header,
+        packet: &mut PacketMut<'_>,
     ) -> Result<Verdict, Fault> {
-        todo!()
+        if !self.has(Has::PACKET) {
+            return Ok(Verdict { action: Action::Pass, whole_flow: false });
+        }
+        self.begin(now);
+        let bytes = packet.bytes().get(..header.end as usize).unwrap_or(packet.bytes());
+        let shown = match self.manifest().sees {
+            Sees::Headers => bytes.len().min(HEADERS_SEEN),
+            Sees::Payload => bytes.len(),
+        };
+        if shown > self.vm.host().registered.buffer_bytes() {
+            self.vm.call(Entry::Grow, &[])?;
+        }
+        self.vm.show(&bytes[..shown]);
+        let arguments = packet_arguments(bytes.len(), flow, header, packet);
+        let [verdict, len] = self.vm.call_packet(&arguments)?;
+        if verdict == 0.0 {
+            return Ok(Verdict { action: Action::Pass, whole_flow: false });
+        }
+        self.judge(verdict, len, shown, header, packet)
     }
 
     /// A timer is due. Does nothing when it was cancelled.
@@ -123,14 +177,27 @@ impl Instance {
     /// # Errors
     ///
     /// The fault of the module.
-    pub fn on_timer(&mut self, _now: Instant, _number: u32) -> Result<(), Fault> {
-        todo!()
+    pub fn on_timer(&mut self, now: Instant, number: u32) -> Result<(), Fault> {
+        self.begin(now);
+        let host = self.vm.host();
+        host.timers.borrow_mut().woken(number);
+        let due = if self.vm.is_dead() { None } else { host.timers.borrow_mut().expire(now) };
+        // Asked for before the call, so that the other timers go on whatever becomes of it.
+        let wakeup = host.timers.borrow_mut().wakeup(now);
+        if let Some(wakeup) = wakeup {
+            let set = Effect::SetTimer { number: wakeup.number, delay: wakeup.delay };
+            host.effects.borrow_mut().add(set).expect("it is the first effect of this call");
+        }
+        match due {
+            Some(number) => self.vm.call(Entry::Timer, &[f64::from(number)]).map(|_| ()),
+            None => Ok(()),
+        }
     }
 
     /// Whether the module wants to know when flows end: it has an `on_flow_end`.
     #[must_use]
     pub fn wants_flow_ends(&self) -> bool {
-        todo!()
+        self.has(Has::FLOW_END)
     }
 
     /// A flow that it looked at is forgotten.
@@ -138,8 +205,13 @@ impl Instance {
     /// # Errors
     ///
     /// The fault of the module.
-    pub fn on_flow_end(&mut self, _now: Instant, _flow: &FlowRecord) -> Result<(), Fault> {
-        todo!()
+    pub fn on_flow_end(&mut self, now: Instant, flow: &FlowRecord) -> Result<(), Fault> {
+        if !self.has(Has::FLOW_END) {
+            return Ok(());
+        }
+        self.begin(now);
+        self.vm.host().flow_end.set(Some(*flow));
+        self.vm.call(Entry::FlowEnd, &[]).map(|_| ())
     }
 
     /// What the module's `report` returns; `None` if it has none.
@@ -147,8 +219,13 @@ impl Instance {
     /// # Errors
     ///
     /// The fault of the module.
-    pub fn report(&mut self, _now: Instant) -> Result<Option<serde_json::Value>, Fault> {
-        todo!()
+    pub fn report(&mut self, now: Instant) -> Result<Option<serde_json::Value>, Fault> {
+        if !self.has(Has::REPORT) {
+            return Ok(None);
+        }
+        self.begin(now);
+        self.vm.call(Entry::Report, &[])?;
+        Ok(self.vm.host().report.borrow_mut().take())
     }
 
     /// Runs the module's `stop`, if it has one.
@@ -156,24 +233,168 @@ impl Instance {
     /// # Errors
     ///
     /// The fault of the module.
-    pub fn stop(&mut self, _now: Instant, _reason: &str) -> Result<(), Fault> {
-        todo!()
+    pub fn stop(&mut self, now: Instant, reason: &str) -> Result<(), Fault> {
+        if !self.has(Has::STOP) {
+            return Ok(());
+        }
+        self.begin(now);
+        *self.vm.host().stop_reason.borrow_mut() = one_line(reason.as_bytes(), STOP_REASON_BYTES_MAX);
+        self.vm.call(Entry::Stop, &[]).map(|_| ())
     }
 
     /// What the last call asked for, in order.
     pub fn next_effect(&mut self) -> Option<Effect> {
-        todo!()
+        self.vm.host().effects.borrow_mut().next()
     }
 
     /// The module's counters, in the order of their names.
     #[must_use]
     pub fn counters(&self) -> Vec<(&str, u64)> {
-        todo!()
+        let names = self.manifest().counters.keys();
+        names.enumerate().map(|(index, name)| (name.as_str(), self.vm.counter(index))).collect()
     }
 
     /// Memory that the VM uses, in bytes.
     #[must_use]
     pub fn memory_bytes(&self) -> u64 {
-        todo!()
+        self.vm.memory_bytes()
+    }
+
+    fn manifest(&self) -> &Manifest {
+        &self.vm.host().manifest
+    }
+
+    const fn has(&self, bit: u32) -> bool {
+        self.has & bit != 0
+    }
+
+    /// A call begins.
+    fn begin(&self, now: Instant) {
+        let host = self.vm.host();
+        host.now.set(now);
+        host.effects.borrow_mut().begin_call();
+    }
+
+    /// Turns the handler's numbers into a verdict, and puts what it changed into the packet. The manifest is checked here
+    /// too, because the raw form can return anything.
+    fn judge(
+        &mut self,
+        verdict: f64,
+        len: f64,
+        shown: usize,
+        header: &Header,
+        packet: &mut PacketMut<'_>,
+    ) -> Result<Verdict, Fault> {
+        let number = if (0.0..256.0).contains(&verdict) && verdict.fract() == 0.0 { verdict as u32 } else { u32::MAX };
+        let whole_flow = number & VERDICT_FLOW != 0;
+        let needs =
+            |what: &str| raised(format!("on_packet: this module may not {what}: module.toml does not ask for it"));
+        let manifest = self.manifest();
+        match number & !VERDICT_FLOW {
+            VERDICT_PASS => Ok(Verdict { action: Action::Pass, whole_flow }),
+            VERDICT_DROP if !manifest.drops => Err(needs("drop packets")),
+            VERDICT_DROP => Ok(Verdict { action: Action::Drop, whole_flow }),
+            VERDICT_CHANGED | VERDICT_REPLY if whole_flow => {
+                Err(raised("on_packet: only PASS and DROP can be the verdict for a whole flow".to_owned()))
+            }
+            VERDICT_CHANGED if manifest.changes == Changes::Nothing => Err(needs("change packets")),
+            VERDICT_CHANGED => {
+                self.put_changes(len, shown, header, packet)?;
+                Ok(Verdict { action: Action::Changed, whole_flow: false })
+            }
+            VERDICT_REPLY if !manifest.drops => Err(needs("answer in place of packets")),
+            VERDICT_REPLY => {
+                self.put_reply(len, shown, header, packet)?;
+                Ok(Verdict { action: Action::Reply, whole_flow: false })
+            }
+            _ => Err(raised(format!("on_packet: {verdict} is no verdict; netserv.PASS and the like are"))),
+        }
+    }
+
+    /// Takes a changed packet out of the buffer, as far as the manifest lets the module change it.
+    fn put_changes(&self, len: f64, shown: usize, header: &Header, packet: &mut PacketMut<'_>) -> Result<(), Fault> {
+        let end = header.end as usize;
+        let new_len = self.new_len(len, end)?;
+        let payload_at = usize::from(header.payload_at).min(shown);
+        let edited = self.vm.shown(new_len.max(shown));
+        let committed = match self.manifest().changes {
+            Changes::Nothing | Changes::Headers if edited[payload_at..shown] != packet.bytes()[payload_at..shown] => {
+                return Err(raised(
+                    "on_packet: the payload was changed, but module.toml allows only headers".to_owned(),
+                ));
+            }
+            Changes::Nothing | Changes::Headers | Changes::Payload if new_len != end => {
+                return Err(raised(format!(
+                    "on_packet: the length went from {end} to {new_len} bytes; that needs changes = \"length\""
+                )));
+            }
+            Changes::Nothing | Changes::Headers => edit::commit_head(packet, header, &edited[..payload_at]),
+            Changes::Payload | Changes::Length if new_len == end && shown < end => {
+                edit::commit_head(packet, header, &edited[..shown])
+            }
+            Changes::Payload | Changes::Length => edit::commit(packet, header, &edited[..new_len]),
+        };
+        committed.map_err(|e| raised(format!("on_packet: {e}")))
+    }
+
+    /// Takes an answer out of the buffer. It is the module's own packet, so it may be of another length.
+    fn put_reply(&self, len: f64, shown: usize, header: &Header, packet: &mut PacketMut<'_>) -> Result<(), Fault> {
+        let end = header.end as usize;
+        let new_len = self.new_len(len, end)?;
+        let edited = self.vm.shown(new_len.max(shown));
+        let committed = if new_len == end && shown < end {
+            edit::commit_head(packet, header, &edited[..shown])
+        } else {
+            edit::commit(packet, header, &edited[..new_len])
+        };
+        committed.map_err(|e| raised(format!("on_packet: {e}")))
+    }
+
+    /// The length that the handler returned; without one, the packet's own.
+    fn new_len(&self, len: f64, end: usize) -> Result<usize, Fault> {
+        if len == 0.0 || len == end as f64 {
+            return Ok(end);
+        }
+        let buffer_bytes = self.vm.host().registered.buffer_bytes();
+        if len.fract() == 0.0 && (1.0..=buffer_bytes as f64).contains(&len) {
+            return Ok(len as usize);
+        }
+        Err(raised(format!("on_packet: {len} is no length; the packet buffer has {buffer_bytes} bytes")))
     }
 }
+
+fn raised(message: String) -> Fault {
+    Fault::Raised { message }
+}
+
+/// What the handler gets beside the buffer.
+#[inline]
+fn packet_arguments(len: usize, flow: FlowId, header: &Header, packet: &PacketMut<'_>) -> [f64; 11] {
+    let v4 = header.ip_version == 4;
+    let (source, destination) = if v4 { (header.source as u32, header.destination as u32) } else { (0, 0) };
+    let (source_port, destination_port) = header.ports.unwrap_or_default();
+    let flag = |yes: bool, bit: u32| if yes { bit } else { 0 };
+    let flags = flag(!v4, FLAG_IPV6)
+        | flag(matches!(header.fragment, Fragment::First(_)), FLAG_FIRST_FRAGMENT)
+        | flag(matches!(header.fragment, Fragment::Later(_)), FLAG_LATER_FRAGMENT)
+        | flag(packet.offload.is_super_packet(), FLAG_SUPER_PACKET)
+        | flag(packet.truncated, FLAG_TRUNCATED)
+        | u32::from(header.tcp_flags) << FLAGS_TCP_SHIFT
+        | packet.offload.segment_count(header.payload_bytes()).min(0xffff) << FLAGS_SEGMENTS_SHIFT;
+    [
+        len as f64,
+        f64::from(header.protocol),
+        f64::from(source),
+        f64::from(source_port),
+        f64::from(destination),
+        f64::from(destination_port),
+        f64::from(header.payload_at),
+        flow.as_number(),
+        f64::from(flags),
+        f64::from(header.payload_end),
+        f64::from(header.transport_at),
+    ]
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,6 @@
 //! Finds the IP packet in a captured frame. Link types are numbered as in capture files (LINKTYPE of pcap).
+//!
+//! Packets behind MPLS labels are not looked for: nothing there says that it is IP, and a wrong guess would drop them.
 
 /// Ethernet.
 pub const ETHERNET: u32 = 1;
@@ -13,6 +15,7 @@ const RAW_BSD: u32 = 12;
 const RAW_OPENBSD: u32 = 14;
 const PPP_HDLC: u32 = 50;
 const PPP_ETHER: u32 = 51;
+const C_HDLC: u32 = 104;
 const LOOP: u32 = 108;
 const IPV4: u32 = 228;
 const IPV6: u32 = 229;
@@ -58,6 +61,7 @@ pub const fn supports(link_type: u32) -> bool {
             | PPP_HDLC
             | PPP_ETHER
             | RAW
+            | C_HDLC
             | LOOP
             | LINUX_SLL
             | IPV4
@@ -75,6 +79,7 @@ pub const fn name(link_type: u32) -> &'static str {
         PPP | PPP_HDLC => "PPP",
         PPP_ETHER => "PPPoE",
         RAW_BSD | RAW_OPENBSD | RAW => "raw IP",
+        C_HDLC => "Cisco HDLC",
         LOOP => "OpenBSD loopback",
         LINUX_SLL => "Linux cooked",
         IPV4 => "raw IPv4",
@@ -133,6 +138,7 @@ pub fn header_for(link_type: u32, ip_version: u8, ip_bytes: usize, out: &mut Vec
             let len = u16::try_from(ip_bytes + 2).unwrap_or(u16::MAX).to_be_bytes();
             out.extend([0x11, 0, 0, 0, len[0], len[1], ppp[0], ppp[1]]);
         }
+        C_HDLC => out.extend([0x0f, 0, ether_type[0], ether_type[1]]),
         RAW_BSD | RAW_OPENBSD | RAW => {}
         IPV4 if !six => {}
         IPV6 if six => {}
@@ -167,6 +173,7 @@ fn look(link_type: u32, frame: &[u8]) -> Look {
         PPP | PPP_HDLC => ppp(frame, 0, None),
         PPP_ETHER => pppoe(frame, 0),
         RAW_BSD | RAW_OPENBSD | RAW | IPV4 | IPV6 => found(0, None),
+        C_HDLC => by_ether_type(frame, 2),
         LINUX_SLL => by_ether_type(frame, 14),
         LINUX_SLL2 => {
             let protocol = half(frame, 0)?;

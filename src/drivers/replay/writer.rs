@@ -32,6 +32,11 @@ impl<W: Write> CaptureWriter<W> {
         self.link_type
     }
 
+    /// Where it writes to.
+    pub const fn sink(&mut self) -> &mut W {
+        &mut self.sink
+    }
+
     /// Frames written so far, and their bytes on the wire.
     pub const fn written(&self) -> (u64, u64) {
         (self.frame_count, self.byte_count)

@@ -56,6 +56,8 @@ fn finds_ip_in_ppp_frames() {
         assert_eq!(ip_at(link_type, "21 45"), FrameContent::Ip { at: 1 });
         assert_eq!(find_ip(link_type, &hex("ff03 c021 0901")), FrameContent::NotIp);
     }
+    assert_eq!(ip_at(104, "0f00 0800 45"), FrameContent::Ip { at: 4 });
+    assert_eq!(find_ip(104, &hex("8f00 8035 0000")), FrameContent::NotIp);
     assert_eq!(ip_at(51, "1100 0007 0016 0021 45"), FrameContent::Ip { at: 8 });
 }
 

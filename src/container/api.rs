@@ -1,0 +1,71 @@
+//! What modules may call: the functions behind `ctx`, `packet` and `require("@netserv")`.
+//!
+//! The tables that modules see are written in Luau (`*.luau` beside the Rust files); what Luau cannot do itself they
+//! call here. All of it is safe code: the VM converts arguments and answers.
+
+use crate::base::stats::DropReason;
+use crate::container::surroundings::FlowRecord;
+use crate::container::vm::arguments::Arguments;
+use crate::container::vm::host::Host;
+
+pub(crate) mod context;
+pub(crate) mod effects;
+pub(crate) mod library;
+pub(crate) mod packets;
+pub(crate) mod timers;
+
+/// What a native function gives back to Luau.
+pub(crate) enum Answer {
+    Nil,
+    Number(f64),
+    Bytes(Vec<u8>),
+    /// A table, or any value that JSON knows; tables are frozen.
+    Value(serde_json::Value),
+    Flow(FlowRecord),
+    Flows(Vec<FlowRecord>),
+}
+
+/// A function that the Luau side calls. Its error is raised in the name of the module's line that led here.
+pub(crate) type Native = fn(&Host, &Arguments<'_>) -> Result<Answer, String>;
+
+/// All native functions by the names that the Luau side uses.
+pub(crate) const NATIVES: &[(&str, Native)] = &[
+    ("address_bytes", library::address_bytes),
+    ("address_text", library::address_text),
+    ("cancel", context::cancel),
+    ("charge", context::charge),
+    ("config", context::config),
+    ("fail", context::fail),
+    ("find_bytes", packets::find_bytes),
+    ("flow", context::flow),
+    ("flow_end", context::flow_end),
+    ("flows", context::flows),
+    ("from_hex", library::from_hex),
+    ("hex", library::hex),
+    ("inject", context::inject),
+    ("json", library::json),
+    ("log", context::log),
+    ("now", context::now),
+    ("random", context::random),
+    ("report", context::report),
+    ("resolve", library::resolve),
+    ("settings", context::settings),
+    ("stop_reason", context::stop_reason),
+    ("timer", context::timer),
+    ("wall_time", context::wall_time),
+];
+
+/// The files of the Luau side, in the order in which they run; each gets the natives and a table that all of them share.
+/// The first runs before the library tables are frozen, to put its guards around some of their functions.
+pub(crate) const PRELUDE: &[&str] = &[
+    include_str!("api/guards.luau"),
+    include_str!("api/library.luau"),
+    include_str!("api/packet.luau"),
+    include_str!("api/context.luau"),
+    include_str!("api/lifecycle.luau"),
+];
+
+/// The sentence for a malformed packet.
+pub(crate) fn malformed(reason: DropReason) -> String {
+    format!("the packet is malformed ({}): {}", reason.name(), reason.meaning().trim())
+}

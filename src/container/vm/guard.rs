@@ -1,0 +1,178 @@
+//! Ends calls that take too long, in a way that module code cannot catch.
+#![expect(unsafe_code, reason = "Luau calls the interrupt with its raw state")]
+
+use std::cell::Cell;
+use std::ffi::{c_int, c_void};
+use std::ptr::NonNull;
+
+use mlua::ffi;
+
+use crate::base::limits::SAFEPOINTS_PER_MS;
+use crate::container::surroundings::CpuGuard;
+use crate::container::vm::host::Host;
+use crate::container::vm::trigger::Trigger;
+use crate::container::watch::Seat;
+
+/// Bytes of a fresh allocation that stand for one safepoint where time is virtual: about what filling them takes.
+const BYTES_PER_SAFEPOINT: u64 = 32;
+/// Where time is virtual, each safepoint of a VM that ever made an object this large counts for more: one library call
+/// may walk all of it.
+const LARGE_OBJECT_BYTES: u64 = 1 << 20;
+/// How much more, for each [`LARGE_OBJECT_BYTES`].
+const LARGE_OBJECT_SAFEPOINTS: u64 = 4;
+
+/// Counts, or lets count, what a call takes.
+pub(crate) struct Guard {
+    kind: Kind,
+    /// A call was ended. From then on every safepoint ends what runs.
+    killed: Cell<bool>,
+}
+
+enum Kind {
+    Watch(Seat),
+    Safepoints { per_call: u64, left: Cell<u64>, each: Cell<u64> },
+}
+
+impl Guard {
+    /// # Safety
+    ///
+    /// The callbacks must live until [`Guard::end`].
+    pub(super) unsafe fn new(cpu: &CpuGuard, limit_ms: u64, callbacks: NonNull<ffi::lua_Callbacks>) -> Self {
+        let kind = match cpu {
+            CpuGuard::Watch(watch) => {
+                // SAFETY: `end` gives the seat back, and the trigger with it.
+                Kind::Watch(watch.seat(unsafe { Trigger::new(callbacks, interrupt) }, limit_ms))
+            }
+            CpuGuard::Safepoints => {
+                // SAFETY: the callbacks live, and no other thread knows of them.
+                unsafe {
+                    (*callbacks.as_ptr()).interrupt = Some(interrupt);
+                    (*callbacks.as_ptr()).onallocate = Some(on_allocate);
+                }
+                let per_call = limit_ms.saturating_mul(SAFEPOINTS_PER_MS);
+                Kind::Safepoints { per_call, left: Cell::new(per_call), each: Cell::new(1) }
+            }
+        };
+        Guard { kind, killed: Cell::new(false) }
+    }
+
+    /// The VM goes: nobody may arm its interrupt any more.
+    pub(super) fn end(&self) {
+        if let Kind::Watch(seat) = &self.kind {
+            seat.give_back();
+        }
+    }
+
+    /// A call begins.
+    pub(crate) fn enter(&self) {
+        match &self.kind {
+            Kind::Watch(seat) => seat.enter(),
+            Kind::Safepoints { per_call, left, .. } => left.set(*per_call),
+        }
+    }
+
+    /// A call has ended.
+    pub(crate) fn leave(&self) {
+        if let Kind::Watch(seat) = &self.kind {
+            seat.leave();
+        }
+    }
+
+    /// Time that is not the module's own, such as compiling its files, until the answer is dropped.
+    pub(crate) fn pause(&self) -> Pause<'_> {
+        self.leave();
+        Pause(self)
+    }
+
+    /// Whether a call was ended. The VM must not be used any more.
+    pub(crate) fn killed(&self) -> bool {
+        self.killed.get()
+    }
+
+    /// Whether work that Luau does between two safepoints must be said with [`Guard::charge`].
+    pub(crate) fn counts(&self) -> bool {
+        matches!(self.kind, Kind::Safepoints { .. })
+    }
+
+    /// Counts work that is worth so many safepoints. Only where time is virtual: there is no clock that would see it.
+    pub(crate) fn charge(&self, safepoints: u64) {
+        if let Kind::Safepoints { left, .. } = &self.kind {
+            left.set(left.get().saturating_sub(safepoints));
+        }
+    }
+
+    fn allocated(&self, bytes: u64) {
+        if let Kind::Safepoints { each, .. } = &self.kind {
+            let weight = 1 + bytes / LARGE_OBJECT_BYTES * LARGE_OBJECT_SAFEPOINTS;
+            each.set(each.get().max(weight));
+        }
+        self.charge(bytes / BYTES_PER_SAFEPOINT);
+    }
+
+    fn must_end(&self) -> bool {
+        let ends = self.killed.get()
+            || match &self.kind {
+                Kind::Watch(seat) => seat.must_end(),
+                Kind::Safepoints { left, each, .. } => {
+                    left.set(left.get().saturating_sub(each.get()));
+                    left.get() == 0
+                }
+            };
+        self.killed.set(ends);
+        ends
+    }
+}
+
+/// See [`Guard::pause`].
+pub(crate) struct Pause<'a>(&'a Guard);
+
+impl Drop for Pause<'_> {
+    fn drop(&mut self) {
+        if let Kind::Watch(seat) = &self.0.kind {
+            seat.resume();
+        }
+    }
+}
+
+/// Runs at a safepoint: ends what runs there if it must end.
+///
+/// Ending is a yield that nobody answers: nothing is unwound and no code of the module runs. Where Luau cannot yield
+/// (in comparators, metamethods and the like) it is an error, and whoever catches that meets the next safepoint.
+unsafe extern "C-unwind" fn interrupt(state: *mut ffi::lua_State, gc: c_int) {
+    // SAFETY: Luau calls this with a live state; the main thread's data is the host (see `Vm::start`).
+    unsafe {
+        if gc >= 0 {
+            return;
+        }
+        let host = ffi::lua_getthreaddata(ffi::lua_mainthread(state)).cast::<Host>();
+        if host.is_null() || !(*host).guard().must_end() {
+            return;
+        }
+        if ffi::lua_isyieldable(state) != 0 {
+            ffi::lua_yield(state, 0);
+            return;
+        }
+        ffi::lua_rawcheckstack(state, 1);
+        // No message: it would need memory, and nobody is to read it.
+        ffi::lua_pushnil(state);
+        ffi::lua_error(state);
+    }
+}
+
+unsafe extern "C-unwind" fn on_allocate(
+    state: *mut ffi::lua_State,
+    _block: *mut c_void,
+    old_bytes: usize,
+    new_bytes: usize,
+    _category: u8,
+    _kind: c_int,
+    _tag: c_int,
+) {
+    // SAFETY: as in `interrupt`.
+    unsafe {
+        let host = ffi::lua_getthreaddata(ffi::lua_mainthread(state)).cast::<Host>();
+        if !host.is_null() && new_bytes > old_bytes {
+            (*host).guard().allocated(new_bytes as u64);
+        }
+    }
+}

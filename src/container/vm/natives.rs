@@ -1,0 +1,193 @@
+//! The functions of Rust that the Luau side calls.
+#![expect(unsafe_code, reason = "C functions of Luau")]
+
+use std::ffi::{CString, c_int};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use mlua::chunk::Compiler;
+use mlua::ffi;
+
+use crate::base::limits::SOURCE_BYTES_MAX;
+use crate::container::api::effects::one_line;
+use crate::container::api::{Answer, NATIVES};
+use crate::container::vm::arguments::{Arguments, module_line};
+use crate::container::vm::host::Host;
+use crate::container::vm::value::{STACK_SLOTS, push, push_bytes, push_flow};
+
+/// Bytes of the message of an error.
+pub(super) const ERROR_BYTES_MAX: usize = 1024;
+/// Source bytes of one instance that become machine code; what is loaded later is interpreted.
+const NATIVE_SOURCE_BYTES_MAX: usize = 512 * 1024;
+
+/// How all module code is compiled.
+pub(super) fn compiler() -> Compiler {
+    Compiler::new()
+        .set_optimization_level(2)
+        .set_debug_level(1)
+        .set_type_info_level(1)
+        // As a fast call it would read a number of any length between two safepoints.
+        .set_disabled_builtins(["tonumber"])
+}
+
+/// Leaves a table with all natives on the stack.
+///
+/// # Safety
+///
+/// `state` must be where a Luau error may be raised; the host must outlive the VM.
+pub(super) unsafe fn push_natives(state: *mut ffi::lua_State, host: *const Host) {
+    // SAFETY: see above.
+    unsafe {
+        ffi::lua_createtable(state, 0, NATIVES.len() as c_int + 3);
+        for (index, (name, _)) in NATIVES.iter().enumerate() {
+            push_bytes(state, name.as_bytes());
+            ffi::lua_pushlightuserdata(state, host.cast_mut().cast());
+            ffi::lua_pushnumber(state, index as f64);
+            ffi::lua_pushcclosure(state, call_native, 2);
+            ffi::lua_rawset(state, -3);
+        }
+        let special: [(_, ffi::lua_CFunction); 3] =
+            [(c"load", load_file), (c"register", register), (c"type_text", type_text)];
+        for (name, function) in special {
+            ffi::lua_pushlightuserdata(state, host.cast_mut().cast());
+            ffi::lua_pushcclosure(state, function, 1);
+            ffi::lua_rawsetfield(state, -2, name.as_ptr());
+        }
+    }
+}
+
+/// The host of the C function at hand.
+///
+/// # Safety
+///
+/// Only in a closure that [`push_natives`] made.
+unsafe fn host<'a>(state: *mut ffi::lua_State) -> &'a Host {
+    // SAFETY: see above; the host outlives the VM.
+    unsafe { &*ffi::lua_tolightuserdata(state, ffi::lua_upvalueindex(1)).cast::<Host>() }
+}
+
+unsafe extern "C-unwind" fn call_native(state: *mut ffi::lua_State) -> c_int {
+    // SAFETY: Luau calls this with a live state and the upvalues of `push_natives`. Errors of Luau unwind through this
+    // frame as exceptions, which run its destructors; none passes through `catch_unwind`, because natives raise none.
+    unsafe {
+        ffi::luaL_checkstack_(state, STACK_SLOTS, c"stack overflow".as_ptr());
+        let host = host(state);
+        let native = NATIVES[ffi::lua_tonumberx(state, ffi::lua_upvalueindex(2), std::ptr::null_mut()) as usize].1;
+        let arguments = Arguments::new(state);
+        let answer = catch_unwind(AssertUnwindSafe(|| native(host, &arguments)))
+            .unwrap_or_else(|_| Err("a fault in the node itself".to_owned()));
+        match answer {
+            Ok(Answer::Nil) => ffi::lua_pushnil(state),
+            Ok(Answer::Number(number)) => ffi::lua_pushnumber(state, number),
+            Ok(Answer::Bytes(bytes)) => push_bytes(state, &bytes),
+            Ok(Answer::Value(value)) => push(state, &value),
+            Ok(Answer::Flow(flow)) => push_flow(state, &flow),
+            Ok(Answer::Flows(flows)) => {
+                ffi::lua_createtable(state, flows.len() as c_int, 0);
+                for (i, flow) in flows.iter().enumerate() {
+                    push_flow(state, flow);
+                    ffi::lua_rawseti_(state, -2, i as c_int + 1);
+                }
+            }
+            Err(message) => raise(state, message),
+        }
+    }
+    1
+}
+
+/// Raises an error in the name of the module's line that led here.
+///
+/// # Safety
+///
+/// Only in a C function of Luau.
+unsafe fn raise(state: *mut ffi::lua_State, message: String) -> ! {
+    // SAFETY: see above; the strings are copied and freed before the error unwinds.
+    unsafe {
+        let (file, line) = module_line(state);
+        let place = if line > 0 { format!("{}:{line}: ", String::from_utf8_lossy(file)) } else { String::new() };
+        let text = one_line((place + &message).as_bytes(), ERROR_BYTES_MAX);
+        push_bytes(state, text.as_bytes());
+        drop((text, message));
+        ffi::lua_error(state)
+    }
+}
+
+/// `register(name, value)`: what the Rust side calls or reads later.
+unsafe extern "C-unwind" fn register(state: *mut ffi::lua_State) -> c_int {
+    // SAFETY: only the Luau side calls this, with a string and a value.
+    unsafe {
+        let host = host(state);
+        let arguments = Arguments::new(state);
+        let name = arguments.bytes(1, "name").unwrap_or_default();
+        let reference = ffi::lua_ref(state, 2);
+        let mut len = 0;
+        let data = ffi::lua_tobuffer(state, 2, &mut len);
+        let old = host.registered.set(name, reference, data.cast(), len);
+        if old > 0 {
+            ffi::lua_unref(state, old);
+        }
+    }
+    0
+}
+
+/// `load(path)`: compiles a file of the module and returns it as a function.
+unsafe extern "C-unwind" fn load_file(state: *mut ffi::lua_State) -> c_int {
+    // SAFETY: as in `call_native`.
+    unsafe {
+        let host = host(state);
+        match compile(host, &Arguments::new(state)) {
+            Ok((name, code, native)) => {
+                // Compiling to machine code is no work of the module's.
+                let _pause = host.guard().pause();
+                if ffi::luau_load(state, name.as_ptr(), code.as_ptr().cast(), code.len(), 0) != 0 {
+                    ffi::lua_error(state);
+                }
+                if native && ffi::luau_codegen_supported() != 0 {
+                    ffi::luau_codegen_compile(state, -1);
+                }
+            }
+            Err(message) => raise(state, message),
+        }
+    }
+    1
+}
+
+/// The file's name for messages, its bytecode, and whether it is to become machine code.
+fn compile(host: &Host, arguments: &Arguments<'_>) -> Result<(CString, Vec<u8>, bool), String> {
+    let path = String::from_utf8_lossy(arguments.bytes(1, "path")?).into_owned();
+    let source = host.source.files.get(&path).ok_or_else(|| format!("there is no file \"{path}\" in this module"))?;
+    if source.len() > SOURCE_BYTES_MAX {
+        return Err(format!("{path} has {} bytes; a source file may have {SOURCE_BYTES_MAX}", source.len()));
+    }
+    let name = CString::new(format!("={path}")).map_err(|_| format!("{path:?} is no file name"))?;
+    let _pause = host.guard().pause();
+    // What is compiled is always text: bytecode, which could break out of the VM, is only a syntax error here.
+    let code = compiler().compile(source).map_err(|e| {
+        let (mlua::Error::SyntaxError { message, .. } | mlua::Error::RuntimeError(message)) = e else {
+            return format!("{path}: {e}");
+        };
+        // It begins with the line, behind a colon for the name that the compiler does not know.
+        format!("{path}:{}", message.trim_start_matches([':', ' ']))
+    })?;
+    let native_bytes = host.native_bytes.get() + source.len();
+    let native = native_bytes <= NATIVE_SOURCE_BYTES_MAX;
+    if native {
+        host.native_bytes.set(native_bytes);
+    }
+    Ok((name, code, native))
+}
+
+/// `type_text(value)`: the name of the type of a value whose text would hold an address of memory, which no two runs
+/// have alike; nil for all others.
+unsafe extern "C-unwind" fn type_text(state: *mut ffi::lua_State) -> c_int {
+    // SAFETY: as in `call_native`.
+    unsafe {
+        let kind = ffi::lua_type(state, 1);
+        let has_text = kind < ffi::LUA_TTABLE || ffi::luaL_getmetafield_(state, 1, c"__tostring".as_ptr()) != 0;
+        if has_text {
+            ffi::lua_pushnil(state);
+        } else {
+            ffi::lua_pushstring_(state, ffi::lua_typename(state, kind));
+        }
+    }
+    1
+}

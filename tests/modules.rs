@@ -1,0 +1,64 @@
+//! Checks every module of this repository, and runs its tests.
+
+use std::path::{Path, PathBuf};
+
+use netserv::drivers::{modtest, module_dir};
+
+/// The folders of `modules/`.
+fn folders() -> Vec<PathBuf> {
+    let modules = Path::new(env!("CARGO_MANIFEST_DIR")).join("modules");
+    let entries = std::fs::read_dir(modules).expect("the repository has modules");
+    let mut folders: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()).collect();
+    folders.sort();
+    assert!(folders.len() >= 3, "only {folders:?} were found");
+    folders
+}
+
+#[test]
+fn every_module_is_right_and_documented() {
+    let mut problems = Vec::new();
+    for folder in folders() {
+        let module = match module_dir::load(&folder) {
+            Ok(module) => module,
+            Err(error) => {
+                problems.push(error.to_string());
+                continue;
+            }
+        };
+        let manifest = &module.manifest;
+        let name = folder.file_name().unwrap().to_string_lossy().replace('_', "");
+        if manifest.name != name {
+            problems.push(format!("{}: the module is called {}", folder.display(), manifest.name));
+        }
+        let readme = module.source.files.get("README.md").map(|text| String::from_utf8_lossy(text).into_owned());
+        let readme = readme.unwrap_or_default();
+        for word in manifest.properties.keys().chain(manifest.counters.keys()) {
+            if !readme.contains(&format!("`{word}`")) {
+                problems.push(format!("{}/README.md says nothing of `{word}`", folder.display()));
+            }
+        }
+        for (path, text) in module.source.files.iter().filter(|(path, _)| path.ends_with(".luau")) {
+            let text = String::from_utf8_lossy(text);
+            if !text.starts_with("--!strict\n") {
+                problems.push(format!("{}/{path} does not begin with --!strict", folder.display()));
+            }
+            if let Some(line) = text.lines().position(|line| line.chars().count() > 100) {
+                problems.push(format!("{}/{path}:{} is longer than 100 columns", folder.display(), line + 1));
+            }
+        }
+    }
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+}
+
+#[test]
+fn the_tests_of_every_module_pass() {
+    let mut problems = Vec::new();
+    for folder in folders() {
+        let report = modtest::test(&folder).unwrap();
+        println!("{report}");
+        if !report.passed() {
+            problems.push(report.to_string());
+        }
+    }
+    assert!(problems.is_empty(), "\n{}", problems.join("\n\n"));
+}
