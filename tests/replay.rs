@@ -135,7 +135,7 @@ fn uppercase_changes_the_payloads_with_the_word_and_nothing_else() {
         let differs = lower(&out).iter().zip(lower(&unchanged)).filter(|(a, b)| **a != *b).count() as u64;
         assert!(differs <= 2 * report.totals.changed, "{}: {differs} bytes differ", path.display());
         assert_eq!(out == unchanged, report.totals.changed == 0, "{}", path.display());
-        if tshark::is_installed() {
+        if report.totals.changed > 0 && tshark::is_installed() {
             assert_eq!(tshark::bad_checksums(&out), tshark::bad_checksums(&unchanged), "{}", path.display());
         }
     }
