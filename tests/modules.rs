@@ -42,8 +42,8 @@ fn every_module_is_right_and_documented() {
             if !text.starts_with("--!strict\n") {
                 problems.push(format!("{}/{path} does not begin with --!strict", folder.display()));
             }
-            if let Some(line) = text.lines().position(|line| line.chars().count() > 120) {
-                problems.push(format!("{}/{path}:{} is longer than 120 columns", folder.display(), line + 1));
+            if let Some(line) = text.lines().position(|line| line.chars().count() > 100) {
+                problems.push(format!("{}/{path}:{} is longer than 100 columns", folder.display(), line + 1));
             }
         }
     }

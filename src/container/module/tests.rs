@@ -38,6 +38,12 @@ fn refuses_compiled_luau_and_sources_that_are_too_long() {
 }
 
 #[test]
+fn type_definitions_for_editors_are_not_compiled() {
+    let module = source(&[("init.luau", "return {}"), ("netserv.d.luau", "declare class Packet end")]);
+    assert!(Module::check(module).is_ok());
+}
+
+#[test]
 fn refuses_paths_that_leave_the_folder_or_mean_different_things() {
     for path in ["../x.luau", "/x.luau", "a//b", "a/./b", ".hidden", "a\\b", "a b", "C:x", "ä", "", "a/", "nul\0"] {
         let got = Module::check(source(&[("init.luau", "return {}"), (path, "")]));
