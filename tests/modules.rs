@@ -8,7 +8,8 @@ use netserv::drivers::{modtest, module_dir};
 fn folders() -> Vec<PathBuf> {
     let modules = Path::new(env!("CARGO_MANIFEST_DIR")).join("modules");
     let entries = std::fs::read_dir(modules).expect("the repository has modules");
-    let mut folders: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()).collect();
+    let mut folders: Vec<PathBuf> =
+        entries.map(|entry| entry.expect("it can be read").path()).filter(|path| path.is_dir()).collect();
     folders.sort();
     assert!(folders.len() >= 3, "only {folders:?} were found");
     folders
@@ -26,7 +27,7 @@ fn every_module_is_right_and_documented() {
             }
         };
         let manifest = &module.manifest;
-        let name = folder.file_name().unwrap().to_string_lossy().replace('_', "");
+        let name = folder.file_name().expect("it has a name").to_string_lossy().replace('_', "");
         if manifest.name != name {
             problems.push(format!("{}: the module is called {}", folder.display(), manifest.name));
         }
@@ -54,7 +55,7 @@ fn every_module_is_right_and_documented() {
 fn the_tests_of_every_module_pass() {
     let mut problems = Vec::new();
     for folder in folders() {
-        let report = modtest::test(&folder).unwrap();
+        let report = modtest::test(&folder).expect("the other test says what is wrong");
         println!("{report}");
         if !report.passed() {
             problems.push(report.to_string());
