@@ -7,6 +7,8 @@ mod flows;
 mod fragments;
 mod key;
 
+pub use crate::controller::instances::{InstanceState, InstanceView, LoadError};
+
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -23,7 +25,7 @@ use crate::container::fault::Fault;
 use crate::container::instance::LogLevel;
 use crate::container::module::Module;
 use crate::container::surroundings::{CpuGuard, FlowRecord, FlowView, Surroundings};
-use crate::controller::instances::{InstanceView, Instances, LoadError};
+use crate::controller::instances::Instances;
 use crate::node::filters::FilterSet;
 use crate::node::flows::FlowTable;
 use crate::node::fragments::FragmentTable;

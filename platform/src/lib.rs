@@ -2,4 +2,15 @@
 //!
 //! Nearly all unsafe code of the program is here; each block says why it is sound.
 
+pub mod capture;
 pub mod steering;
+pub mod tun;
+
+/// Whether this machine has a packet capture library.
+///
+/// # Errors
+///
+/// What to install.
+pub fn capture_library() -> Result<(), String> {
+    libpcap::available()
+}

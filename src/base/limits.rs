@@ -104,6 +104,14 @@ pub const MODULE_PATH_BYTES_MAX: usize = 200;
 pub const POOL_BUFFERS_MAX: usize = 256;
 /// Bytes that a segment of a super-packet may grow by when a module changes its length.
 pub const GROWTH_BYTES_MAX: usize = 2_048;
+/// Longest record or block of a capture file, in bytes: what libpcap takes too.
+pub const CAPTURE_BLOCK_BYTES_MAX: usize = 16 << 20;
+/// Interfaces that one section of a capture file may describe: what its older packet blocks can number.
+pub const CAPTURE_INTERFACES_MAX: usize = 65_536;
+/// Wakeups that a replay gives between two packets. A longer gap is slept through, like by a suspended machine.
+pub const REPLAY_WAKEUPS_PER_GAP_MAX: u32 = 10_000;
+/// Events (log lines, faults) that a replay's report keeps; more are counted.
+pub const REPLAY_EVENTS_MAX: usize = 10_000;
 
 /// Memory of the VM of a test script, in bytes.
 pub const SCRIPT_MEMORY_BYTES_MAX: usize = 256 << 20;
