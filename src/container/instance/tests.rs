@@ -64,6 +64,7 @@ fn manifest() -> Manifest {
         summary: String::new(),
         authors: Vec::new(),
         licence: String::new(),
+        filter_rules: Vec::new(),
         entry: "init.luau".to_owned(),
         sees: Sees::Payload,
         changes: Changes::Length,
@@ -73,7 +74,6 @@ fn manifest() -> Manifest {
         limits: Limits { memory_bytes: 16 << 20, cpu_ms_per_call: 20, timers: 4 },
         properties: BTreeMap::new(),
         counters: ["seen", "other"].map(|name| (name.to_owned(), String::new())).into(),
-        filter_rules: Vec::new(),
     }
 }
 
