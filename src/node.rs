@@ -376,6 +376,12 @@ impl Node {
         }
     }
 
+    /// Most flows that the cache holds.
+    #[must_use]
+    pub const fn flows_max(&self) -> u32 {
+        self.config.flows_max
+    }
+
     /// Flows in the cache, and flows that were pushed out because it was full.
     #[must_use]
     pub fn flow_counts(&self) -> (usize, u64) {

@@ -3,8 +3,11 @@
 //! Nearly all unsafe code of the program is here; each block says why it is sound.
 
 pub mod capture;
+pub mod machine;
 pub mod steering;
 pub mod tun;
+#[cfg(unix)]
+pub mod user;
 
 /// Whether this machine has a packet capture library.
 ///

@@ -113,6 +113,16 @@ pub const REPLAY_WAKEUPS_PER_GAP_MAX: u32 = 10_000;
 /// Events (log lines, faults) that a replay's report keeps; more are counted.
 pub const REPLAY_EVENTS_MAX: usize = 10_000;
 
+/// Packets read from one link before the others get their turn: 8 would be as fast, more costs latency.
+pub const READS_PER_TURN_MAX: usize = 128;
+/// Connections to the control socket at once: one per command that runs.
+pub const CONTROL_CONNECTIONS_MAX: usize = 16;
+/// Bytes of one request on the control socket.
+pub const CONTROL_LINE_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of one answer on the control socket: the longest report with room around it.
+pub const CONTROL_ANSWER_BYTES_MAX: usize = MODULE_REPORT_BYTES_MAX + (1 << 20);
+/// How long an answer may wait for a reader who does not read; then the connection is closed.
+pub const CONTROL_WAIT_MAX: Duration = Duration::from_secs(10);
 /// Memory of the VM of a test script, in bytes.
 pub const SCRIPT_MEMORY_BYTES_MAX: usize = 256 << 20;
 /// Safepoints (calls, returns, loop turns) of one case of a test script: some seconds.

@@ -1,7 +1,9 @@
+mod modules;
+
 use etherparse::PacketBuilder;
 
 use super::*;
-use crate::base::packet::Offload;
+use crate::base::packet::{Offload, PacketMut};
 
 fn config() -> NodeConfig {
     NodeConfig {
@@ -32,8 +34,6 @@ fn feed(node: &mut Node, bytes: &[u8]) -> (Decision, Vec<u8>) {
     let decision = node.packet(Instant::START, LinkId(0), &mut packet);
     (decision, packet.bytes().to_vec())
 }
-
-use crate::base::packet::PacketMut;
 
 #[test]
 fn says_first_what_to_capture_and_then_that_it_is_idle() {
