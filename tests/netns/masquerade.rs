@@ -71,7 +71,7 @@ fn check(rules: &str, firewall: bool) {
     });
     assert!(!world.tshark(&file, "ip.src == 10.2.0.1").is_empty());
     assert_eq!(world.tshark(&file, "ip.addr == 10.1.0.0/24"), Vec::<String>::new(), "no inner address goes out");
-    assert!(node.bytes_in() > 12 << 20, "it went through the node");
+    assert!(node.bytes_in() > 10 << 20, "it went through the node");
     node.stop();
     let after = counters(world.snapshot("r"));
     assert_eq!(crate::world::difference(&before, &after), Vec::<String>::new());

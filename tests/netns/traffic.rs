@@ -76,7 +76,7 @@ impl World {
         let sum = if end["sum_received"].is_null() { &end["sum"] } else { &end["sum_received"] };
         let lost = end["sum"]["lost_packets"].as_u64().unwrap_or(0);
         assert_eq!(lost, 0, "{more}");
-        sum["bytes"].as_u64().unwrap()
+        sum["bytes"].as_u64().unwrap_or_else(|| panic!("iperf3 {more}: {text}"))
     }
 
     /// What curl gets.

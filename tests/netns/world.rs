@@ -326,8 +326,3 @@ pub(crate) fn must_be_as_before(world: &World, ns: &str, before: &str) {
     }
     panic!("something was left behind in {ns}: {rest:#?}");
 }
-
-/// A file of the repository.
-pub(crate) fn repository(path: &str) -> String {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(path).display().to_string()
-}
