@@ -151,7 +151,6 @@ fn a_second_node_and_cleanup_leave_a_running_node_alone() {
         &format!("timeout 10 {NETSERV} run --config {} --control none --link tun:second --capture all", config.display()),
     );
     assert!(!second.status.success() && second.status.code() != Some(124), "{second:?}");
-    assert!(!with_node.contains("second"));
     must_be_as_before(&world, "r", &with_node);
     node.stop();
 }

@@ -236,7 +236,7 @@ impl LinuxSteering {
                 matches.len(),
             ));
         }
-        let mut use_ = Use::of(plan, &matches);
+        let mut use_ = Use::of(plan, &rules::with_protocols(&matches, family));
         let mut routes = Routes::new();
         if !use_.own.is_empty() {
             self.own_routes(plan, family, tables, pass, &mut use_, &mut routes)?;

@@ -34,7 +34,9 @@ pub(super) fn quiet_tun(tun: &str) -> io::Result<()> {
         return Ok(());
     }
     let v6 = |key: &str, value| write_sysctl(&format!("net/ipv6/conf/{tun}/{key}"), value);
-    // As a router it would join groups, and tell of it in packets that no filter names.
+    // As a router it is in groups for routers, and would tell of joining and leaving them in packets that no filter
+    // names. In the first version of that protocol, who never told of joining says nothing on leaving.
+    v6("force_mld_version", "1")?;
     v6("forwarding", "0")?;
     v6("addr_gen_mode", "1")?;
     v6("accept_ra", "0")
