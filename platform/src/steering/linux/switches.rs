@@ -42,6 +42,17 @@ pub(super) fn quiet_tun(tun: &str) -> io::Result<()> {
     v6("accept_ra", "0")
 }
 
+/// The interfaces that drop what comes in by another way than the answer would go out.
+pub(super) fn strict_interfaces(links: &BTreeMap<u32, Link>, tun: &str) -> Vec<String> {
+    let value = |name: &str| {
+        read_sysctl(&format!("net/ipv4/conf/{name}/rp_filter")).ok().and_then(|v| v.parse::<u8>().ok()).unwrap_or(0)
+    };
+    // The greater of both values counts: 0 no check, 1 strict, 2 loose.
+    let all = value("all");
+    let strict = |link: &&Link| link.up && link.name != tun && link.name != "lo" && value(&link.name).max(all) == 1;
+    links.values().filter(strict).map(|link| link.name.clone()).collect()
+}
+
 /// Sets what one family needs for `use_`, each after it was written down.
 pub(super) fn set(
     journal: &mut Journal,
