@@ -5,6 +5,12 @@
 //! removed at the end, also after a panic.
 
 #![cfg(all(target_os = "linux", feature = "live"))]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "a test in real time: what fails must stop it, and say why"
+)]
 
 #[path = "netns/death.rs"]
 mod death;

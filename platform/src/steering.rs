@@ -120,12 +120,12 @@ pub enum SteeringError {
 impl SteeringError {
     #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "there is no other kernel yet"))]
     fn kernel(action: &'static str, source: io::Error) -> SteeringError {
-        let remedy = match source.kind() {
-            io::ErrorKind::PermissionDenied => "run as root or with the capability CAP_NET_ADMIN",
-            io::ErrorKind::Unsupported => {
-                "`netserv doctor` says whether the kernel has policy routing (CONFIG_IP_MULTIPLE_TABLES)"
-            }
-            _ => "`netserv doctor` looks at what steering needs",
+        let remedy = if source.kind() == io::ErrorKind::PermissionDenied {
+            "run as root or with the capability CAP_NET_ADMIN"
+        } else if source.kind() == io::ErrorKind::Unsupported {
+            "`netserv doctor` says whether the kernel has policy routing (CONFIG_IP_MULTIPLE_TABLES)"
+        } else {
+            "`netserv doctor` looks at what steering needs"
         };
         SteeringError::Kernel { action, source, remedy }
     }

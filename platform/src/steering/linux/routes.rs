@@ -1,5 +1,7 @@
 //! Routes: what leads into the TUN device, and how this machine would have sent its own traffic without it.
 
+#![expect(clippy::wildcard_enum_match_arm, reason = "the kernel says more than is of use here")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

@@ -1,5 +1,7 @@
 //! Policy rules: which ones a plan needs, and which of them the kernel has.
 
+#![expect(clippy::wildcard_enum_match_arm, reason = "the kernel says more than is of use here")]
+
 use std::net::IpAddr;
 
 use netlink_packet_route::AddressFamily;
@@ -147,7 +149,6 @@ impl Rule {
         let mut rule = Rule::new(family, 0, Action::Nop);
         rule.not = message.header.flags.contains(RuleFlags::Invert);
         for attribute in &message.attributes {
-            #[expect(clippy::wildcard_enum_match_arm, reason = "what is not set by us is not looked at")]
             match attribute {
                 RuleAttribute::Priority(preference) => rule.preference = *preference,
                 RuleAttribute::Goto(preference) => target = *preference,
