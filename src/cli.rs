@@ -6,11 +6,14 @@ use std::process::ExitCode;
 use argh::FromArgs;
 
 mod demo;
+#[cfg(all(unix, feature = "live"))]
 mod logs;
 mod module;
 mod module_choice;
 mod replay;
 
+#[cfg(all(unix, feature = "live"))]
+mod cleanup;
 #[cfg(all(unix, feature = "live"))]
 mod config;
 #[cfg(all(unix, feature = "live"))]
@@ -23,6 +26,8 @@ mod report;
 mod run;
 #[cfg(all(unix, feature = "live"))]
 mod status;
+#[cfg(all(unix, feature = "live"))]
+mod top;
 
 #[derive(FromArgs)]
 /// A node of a programmable network: takes the packets that someone asked for out of this machine's traffic, shows them
@@ -54,9 +59,13 @@ enum Command {
     #[cfg(all(unix, feature = "live"))]
     Status(status::Status),
     #[cfg(all(unix, feature = "live"))]
+    Top(top::Top),
+    #[cfg(all(unix, feature = "live"))]
     Report(report::Report),
     #[cfg(feature = "live")]
     Doctor(doctor::Doctor),
+    #[cfg(all(unix, feature = "live"))]
+    Cleanup(cleanup::Cleanup),
 }
 
 /// Why a command did not do what it was asked for.
@@ -121,9 +130,13 @@ impl Netserv {
             #[cfg(all(unix, feature = "live"))]
             Some(Command::Status(command)) => command.run(out),
             #[cfg(all(unix, feature = "live"))]
+            Some(Command::Top(command)) => command.run(out),
+            #[cfg(all(unix, feature = "live"))]
             Some(Command::Report(command)) => command.run(out),
             #[cfg(feature = "live")]
             Some(Command::Doctor(command)) => command.run(out),
+            #[cfg(all(unix, feature = "live"))]
+            Some(Command::Cleanup(command)) => command.run(out),
         }
     }
 }

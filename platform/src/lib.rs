@@ -5,6 +5,8 @@
 pub mod capture;
 pub mod machine;
 pub mod steering;
+#[cfg(unix)]
+pub mod terminal;
 pub mod tun;
 #[cfg(unix)]
 pub mod user;

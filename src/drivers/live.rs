@@ -97,6 +97,17 @@ pub fn run(config: &LiveConfig) -> Result<(), LiveError> {
     result
 }
 
+/// Takes out of the kernel what a killed node left behind; says what, in a person's words.
+///
+/// # Errors
+///
+/// When a node lives, or something cannot be taken out.
+pub fn clean_up(state: &std::path::Path) -> Result<Vec<String>, LiveError> {
+    let mut lines = steer::clean_up(state)?;
+    lines.extend(steer::restore_left_behind(state));
+    Ok(lines)
+}
+
 /// A node with its surroundings.
 struct Live {
     node: Node,
@@ -113,6 +124,8 @@ struct Live {
     signals: Signals,
     watching: Watching,
     command_count: u64,
+    /// Without modules there is nothing to watch.
+    has_modules: bool,
     is_stopping: bool,
 }
 
@@ -141,7 +154,7 @@ impl Live {
             wall,
             cpu: CpuGuard::Watch(watch),
         });
-        for line in Steerer::restore_left_behind(config) {
+        for line in steer::restore_left_behind(&config.state) {
             tracing::info!("left behind by a node that was killed: {line}");
         }
         let mut links = Links::new();
@@ -170,20 +183,19 @@ impl Live {
             signals,
             watching,
             command_count: 0,
+            has_modules: false,
             is_stopping: false,
         })
     }
 
     /// Loads the modules and begins to steer.
     fn start(&mut self, config: &LiveConfig) -> Result<(), LiveError> {
-        self.watching.turn_begins();
         for choice in &config.modules {
             let answer = self.load(choice)?;
             answer.map_err(|error| LiveError::Module { folder: choice.folder.clone(), error })?;
         }
         self.drain();
         self.take_orders();
-        self.watching.turn_ends();
         self.steerer.check()?;
         for link in self.links.iter() {
             tracing::info!("link {} is up", link.name());
@@ -205,8 +217,11 @@ impl Live {
     fn command(&mut self, command: Command) -> Answer {
         self.command_count += 1;
         let number = self.command_count;
+        self.watching.turn_begins();
         self.node.handle(self.now, Input::Command(number, command));
         self.drain();
+        self.watching.turn_ends();
+        self.has_modules = !self.node.instances().is_empty();
         let is_answer = |order: &Order| matches!(order, Order::Answer(n, _) if *n == number);
         let place =
             self.links.orders.iter().position(is_answer).expect("a node answers each command when it is polled");
@@ -227,7 +242,9 @@ impl Live {
             self.steerer.heartbeat();
             self.wait(&mut events)?;
             self.now = Instant::from_nanos(u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX));
-            self.watching.turn_begins();
+            if self.has_modules {
+                self.watching.turn_begins();
+            }
             for event in &events {
                 match event.token() {
                     WAKE => {}
@@ -244,10 +261,12 @@ impl Live {
                 self.node.handle(self.now, Input::Wakeup);
             }
             self.drain();
+            if self.has_modules {
+                self.watching.turn_ends();
+            }
             self.serve(&mut control_tokens);
             self.take_orders();
             self.is_stopping |= self.signals.came();
-            self.watching.turn_ends();
         }
         Ok(())
     }
@@ -313,8 +332,10 @@ impl Live {
                 Err(e) => Err(e.to_string()),
             },
             Request::Report { instance } => {
+                self.watching.turn_begins();
                 let report = self.node.report(self.now, &instance);
                 self.drain();
+                self.watching.turn_ends();
                 report
             }
             Request::Stop => {
@@ -346,9 +367,7 @@ impl Live {
             }
         }
         self.watching.turn_ends();
-        if let Some(control) = self.control.take() {
-            control.close();
-        }
+        self.control = None;
     }
 }
 

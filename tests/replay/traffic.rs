@@ -13,8 +13,8 @@ use netserv::wire::frame;
 /// A capture file of Ethernet frames.
 pub(crate) struct Traffic<F> {
     rng: Rng,
-    /// Frames to start from.
-    real: Vec<Vec<u8>>,
+    /// Frames to start from, with their lengths on the wire.
+    real: Vec<(Vec<u8>, u32)>,
     left: u64,
     count: u64,
     time_ns: u64,
@@ -45,7 +45,7 @@ impl<F: FnMut(u64)> Traffic<F> {
             let mut reader = CaptureReader::new(File::open(path).unwrap()).unwrap();
             while let Some(found) = reader.next_frame().unwrap() {
                 if found.link_type == frame::ETHERNET {
-                    real.push(found.bytes.to_vec());
+                    real.push((found.bytes.to_vec(), found.wire_bytes));
                 }
             }
         }
@@ -54,10 +54,11 @@ impl<F: FnMut(u64)> Traffic<F> {
         Traffic { rng: Rng::seeded(seed), real, left: packets, count: 0, time_ns: 0, writer, counted }
     }
 
+    /// A frame, and its length on the wire.
     fn frame(&mut self) -> (Vec<u8>, u32) {
-        let mut bytes = match self.rng.below(8) {
-            0 => self.noise(),
-            1..=3 => self.made(),
+        let (mut bytes, mut wire) = match self.rng.below(8) {
+            0 => (self.noise(), 0),
+            1..=3 => (self.made(), 0),
             _ => {
                 let pick = self.rng.below(self.real.len() as u64) as usize;
                 self.real[pick].clone()
@@ -66,7 +67,9 @@ impl<F: FnMut(u64)> Traffic<F> {
         if self.rng.below(3) == 0 {
             self.damage(&mut bytes);
         }
-        let wire = if self.rng.below(16) == 0 { bytes.len() as u32 + self.rng.below(2_000) as u32 } else { 0 };
+        if self.rng.below(16) == 0 {
+            wire = bytes.len() as u32 + self.rng.below(2_000) as u32;
+        }
         let wire = wire.max(bytes.len() as u32);
         (bytes, wire)
     }

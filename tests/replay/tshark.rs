@@ -54,14 +54,14 @@ pub(crate) fn ask(path: &Path) -> Said {
     let protocols = hierarchy(&text);
     let rounded = conversations(&text);
     // The table rounds large numbers; the bytes themselves are summed up from the frames.
-    let exact = sums(path);
-    assert_eq!(rounded.keys().collect::<Vec<_>>(), exact.keys().collect::<Vec<_>>());
+    let Sums { all, in_table } = sums(path);
+    assert_eq!(rounded.keys().collect::<Vec<_>>(), in_table.keys().collect::<Vec<_>>());
     for (pair, said) in &rounded {
-        let counts = exact[pair];
+        let counts = in_table[pair];
         assert_eq!(said.frames, counts.frames, "{pair:?}");
         assert_eq!(said.bytes, counts.bytes / said.unit * said.unit, "{pair:?}");
     }
-    Said { protocols, conversations: exact }
+    Said { protocols, conversations: all }
 }
 
 /// A line of a table of conversations.
@@ -121,24 +121,36 @@ fn hierarchy(text: &str) -> BTreeMap<String, Counts> {
     found
 }
 
-/// Sums up the frames of each pair of (outer) addresses.
-fn sums(path: &Path) -> BTreeMap<Pair, Counts> {
-    let fields = ["ip.src", "ip.dst", "ipv6.src", "ipv6.dst", "frame.len"];
+/// Frames of each pair of (outer) addresses.
+#[derive(Default)]
+struct Sums {
+    all: BTreeMap<Pair, Counts>,
+    /// Those that the table of conversations shows: it leaves out later fragments of IPv6, and only of IPv6.
+    in_table: BTreeMap<Pair, Counts>,
+}
+
+fn sums(path: &Path) -> Sums {
+    let fields = ["ip.src", "ip.dst", "ipv6.src", "ipv6.dst", "ipv6.fraghdr.offset", "frame.len"];
     let mut arguments = vec!["-T", "fields", "-E", "occurrence=f", "-E", "separator=;"];
     arguments.extend(fields.iter().flat_map(|f| ["-e", f]));
     let text = tshark(path, &arguments);
-    let mut found: BTreeMap<Pair, Counts> = BTreeMap::new();
+    let mut found = Sums::default();
     for line in text.lines() {
         let words: Vec<&str> = line.split(';').collect();
-        let [a4, b4, a6, b6, len] = words[..] else { panic!("five fields, not: {line}") };
+        let [a4, b4, a6, b6, offset, len] = words[..] else { panic!("six fields, not: {line}") };
         let pair = match (a4.is_empty(), a6.is_empty()) {
             (false, _) => Pair::new(a4, b4),
             (true, false) => Pair::new(a6, b6),
             (true, true) => continue,
         };
-        let sum = found.entry(pair).or_default();
-        sum.frames += 1;
-        sum.bytes += len.parse::<u64>().unwrap();
+        let shown = matches!(offset, "" | "0");
+        for (sums, counts) in [(&mut found.all, true), (&mut found.in_table, shown)] {
+            if counts {
+                let sum = sums.entry(pair.clone()).or_default();
+                sum.frames += 1;
+                sum.bytes += len.parse::<u64>().unwrap();
+            }
+        }
     }
     found
 }

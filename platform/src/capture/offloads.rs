@@ -52,7 +52,7 @@ impl OffloadsOff {
     /// [`OffloadsOff::still_on`].
     pub fn apply(interface: &str, folder: &Path) -> io::Result<OffloadsOff> {
         let names: Vec<String> = on(interface).into_iter().map(str::to_owned).collect();
-        let journal = folder.join(format!("offloads-{interface}"));
+        let journal = folder.join(format!("{}{interface}", prefix()));
         if !names.is_empty() {
             fs::create_dir_all(folder)?;
             let line = format!("{} {interface} {}\n", std::process::id(), names.join(" "));
@@ -82,6 +82,8 @@ impl Drop for OffloadsOff {
     fn drop(&mut self) {
         restore(&self.interface, &self.names);
         let _ = fs::remove_file(&self.journal);
+        // Only if it is empty.
+        let _ = self.journal.parent().map(fs::remove_dir);
     }
 }
 
@@ -96,7 +98,8 @@ pub fn on(interface: &str) -> Vec<&'static str> {
 pub fn restore_left_behind(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
-    paths.retain(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("offloads-")));
+    let ours = prefix();
+    paths.retain(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&ours)));
     paths.sort();
     let mut done = Vec::new();
     for path in paths {
@@ -112,6 +115,13 @@ pub fn restore_left_behind(folder: &Path) -> Vec<String> {
         done.push(format!("offloads of {interface} on again: {}", names.join(" ")));
     }
     done
+}
+
+/// How the files of this network namespace begin: another one may have an interface of the same name.
+fn prefix() -> String {
+    let namespace = fs::read_link("/proc/self/ns/net").unwrap_or_default();
+    let number: String = namespace.to_string_lossy().chars().filter(char::is_ascii_digit).collect();
+    format!("offloads-{number}-")
 }
 
 /// Whether the process is there and is one of ours; its number may have been given to another program.
@@ -161,10 +171,12 @@ mod tests {
     fn a_living_process_keeps_its_journal() {
         let folder = std::env::temp_dir().join(format!("netserv-offloads-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
-        fs::write(folder.join("offloads-a"), format!("{} nslive-no tso\n", std::process::id())).unwrap();
-        fs::write(folder.join("offloads-b"), "4194305 nslive-no tso gro\n").unwrap();
+        let file = |name: &str| folder.join(format!("{}{name}", prefix()));
+        fs::write(file("a"), format!("{} nslive-no tso\n", std::process::id())).unwrap();
+        fs::write(file("b"), "4194305 nslive-no tso gro\n").unwrap();
+        fs::write(folder.join("offloads-1-b"), "4194305 nslive-no tso gro\n").unwrap();
         assert_eq!(restore_left_behind(&folder), ["offloads of nslive-no on again: tso gro"]);
-        assert!(folder.join("offloads-a").exists() && !folder.join("offloads-b").exists());
+        assert!(file("a").exists() && !file("b").exists() && folder.join("offloads-1-b").exists());
         fs::remove_dir_all(&folder).unwrap();
     }
 }

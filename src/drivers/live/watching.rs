@@ -35,7 +35,7 @@ impl Watching {
         Ok(Watching { shared, thread: Some(thread) })
     }
 
-    /// The loop begins to work.
+    /// The loop begins to work, and module code may run.
     pub(super) fn turn_begins(&self) {
         self.shared.turns.fetch_add(1, Ordering::SeqCst);
         if self.shared.asleep.load(Ordering::SeqCst)

@@ -138,9 +138,9 @@ fn a_flow_released_by_one_module_is_still_shown_to_the_other() {
 #[test]
 fn loading_another_module_keeps_the_rules_that_flows_have() {
     let mut world = World::new(LinkKind::Tun).with("done", "function M.on_packet(p) return p:pass_flow() end");
-    world.udp(b"x");
+    let _ = world.udp(b"x");
     let mut world = world.with("late", "function M.on_packet(p) return \"pass\" end");
-    world.udp(b"x");
+    let _ = world.udp(b"x");
     assert_eq!((world.view("done").packets_seen, world.view("late").packets_seen), (1, 1));
 }
 
@@ -265,7 +265,7 @@ fn the_end_of_a_flow_is_told_with_its_totals() {
                 function M.report() return { total = total } end";
     let mut world = World::new(LinkKind::Tun).with("count", code);
     for _ in 0..5 {
-        world.udp(b"x");
+        let _ = world.udp(b"x");
     }
     world.advance(100);
     assert_eq!(world.node.report(world.now, "count").unwrap()["total"], 5);

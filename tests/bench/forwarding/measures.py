@@ -149,23 +149,25 @@ def rtt(free):
     return measure
 
 
-LOSS_SECONDS, LOSS_LOW, LOSS_HIGH, LOSS_STEP = 0.6, 20_000, 600_000, 10_000
+LOSS_SECONDS, LOSS_LOW, LOSS_HIGH, LOSS_STEP = 0.6, 20_000, 1_300_000, 10_000
 
 
 def loss_free(lab, variant, seconds):
     """The highest rate of 46-byte packets at which two of three trials lose nothing, by halving."""
     trial_seconds = min(LOSS_SECONDS, seconds)
-    limited = False
+    too_fast = LOSS_HIGH
 
     def passes(rate):
-        nonlocal limited
-        good = bad = 0
+        nonlocal too_fast
+        good = bad = slow = 0
         while good < 2 and bad < 2:
             got = traffic(lab, variant, 46, lambda: send_frames(lab, 46, rate, trial_seconds))
             if got["sent"] / got["seconds"] < 0.97 * rate:
-                # The sender cannot go as fast; what it sends more slowly says nothing about this rate.
-                limited = True
-                bad += 1
+                # The sender was too slow, perhaps by chance: that says nothing about this rate.
+                slow += 1
+                if slow == 4:
+                    too_fast = min(too_fast, rate)
+                    return False
             elif got["delivered"] == got["sent"]:
                 good += 1
             else:
@@ -174,11 +176,11 @@ def loss_free(lab, variant, seconds):
 
     low, high = LOSS_LOW // LOSS_STEP, LOSS_HIGH // LOSS_STEP
     if not passes(low * LOSS_STEP):
-        return {"kpps": 0.0, "limited_by_sender": False}
+        return {"kpps": 0.0, "sender_limit": 0}
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if passes(middle * LOSS_STEP) else (low, middle)
-    return {"kpps": low * LOSS_STEP / 1e3, "limited_by_sender": limited}
+    return {"kpps": low * LOSS_STEP / 1e3, "sender_limit": int(high * LOSS_STEP == too_fast)}
 
 
 MEASURES = {

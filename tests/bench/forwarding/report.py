@@ -90,7 +90,9 @@ def value_table(results, variants):
             base = "c" if number == "kpps_per_cpu" else "kernel"
             ratio = results.ratio(variant.name, base, measure, number)
             note = "" if ratio is None or variant.name == base else f" ({ratio:.2f})"
-            cells.append(shown(value, digits) + note)
+            # The sender gave up before the router did.
+            least = ">= " if measure == "loss_free" and results.median(variant.name, measure, "sender_limit") else ""
+            cells.append(least + shown(value, digits) + note)
         if any(cell != "-" for cell in cells):
             lines.append(f"| {title}, {unit} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
@@ -99,12 +101,13 @@ def value_table(results, variants):
 def page(results, variants, machine, options):
     """The whole report as Markdown."""
     about = "\n".join(f"- {name}: {value}" for name, value in machine.items())
-    ways = f"{len(results.rounds)} rounds, {options.seconds} s for each measurement"
+    count = len(results.rounds)
+    ways = f"{count} round{'' if count == 1 else 's'}, {options.seconds:g} s for each measurement"
     return f"""# Forwarding, measured
 
-Made by `tests/bench/forwarding/run`; do not edit. {ways}; one round is every variant once, in changing order. Shown are
-medians over the rounds; in brackets the median of the rounds' ratios: of packets per CPU-second to the bare C loop, of
-everything else to kernel forwarding.
+Made by `tests/bench/forwarding/run`; do not edit. {ways}; one round is every variant once, in
+changing order. Shown are medians over the rounds; in brackets the median of the rounds' ratios: of packets per CPU-second to
+the bare C loop, of everything else to kernel forwarding. [How to read and repeat it](../performance.md#forwarding).
 
 ![what was measured, as bars](forwarding.svg)
 
@@ -124,7 +127,7 @@ everything else to kernel forwarding.
 
 # --- the picture ---
 
-BAR, GAP, LABEL, PANEL, HEAD, COLUMNS_OF_PANELS = 16, 4, 210, 520, 44, 2
+BAR, GAP, LABEL, PANEL, HEAD, COLUMNS_OF_PANELS = 16, 4, 250, 560, 44, 2
 COLORS = {"kernel": "#8c8c8c", "c": "#b07aa1", "nfqueue": "#e08b3c", "netserv": "#2f7ebc"}
 
 

@@ -86,15 +86,30 @@ class Nfqueue(Kernel):
 class Netserv(Kernel):
     """The node, with a module or without."""
 
-    def __init__(self, lab, name, title, netserv, words):
+    def __init__(self, lab, name, title, netserv, module=None, settings=""):
         super().__init__(lab, name, title)
-        self.netserv, self.words = netserv, words
+        self.netserv, self.module, self.settings = netserv, module, settings
+
+    def config(self):
+        """A configuration of its own, so that no node of this machine is disturbed."""
+        out = self.lab.out
+        asked = "" if self.module else 'capture = ["all"]\n'
+        module = f'[[module]]\nfolder = "{HERE}/../modules/{self.module}"\n' if self.module else ""
+        text = (
+            f'log = "warn"\nlinks = ["tun:bench0"]\ncontrol = "{out}/netserv.sock"\nstate = "{out}/state"\n'
+            f'{asked}{self.settings}[steering]\nforwarded = true\nown = false\nmasquerade = "no"\n{module}'
+        )
+        path = os.path.join(out, f"{self.name}.toml")
+        with open(path, "w") as file:
+            file.write(text)
+        return path
 
     def start(self):
         lab = self.lab
-        rules = lab.ip("rule", "show")
-        self.program = lab.start(lab.r, lab.node_cpu, self.name, self.netserv, "run", "--link", "tun", *self.words)
-        self.program.wait_for(lambda: lab.ip("rule", "show") != rules, "the node's rules")
+        before = lab.ip("rule", "show")
+        words = (self.netserv, "run", "--config", self.config())
+        self.program = lab.start(lab.r, lab.node_cpu, self.name, *words)
+        self.program.wait_for(lambda: lab.ip("rule", "show") != before, "the node's rules")
 
     def seen(self):
         return self.lab.tun_packets()
@@ -102,7 +117,6 @@ class Netserv(Kernel):
 
 def all_variants(lab, netserv):
     """All variants, in the order of the table."""
-    module = lambda name: ("--module", os.path.join(HERE, "modules", name))
     return [
         Kernel(lab, "kernel", "kernel forwarding"),
         TunLoop(lab, "c", "bare TUN loop in C", "block"),
@@ -110,9 +124,11 @@ def all_variants(lab, netserv):
         TunLoop(lab, "c-offload", "bare TUN loop in C, offload header", "offload"),
         Nfqueue(lab, "nfqueue", "NFQUEUE, accept each", "each"),
         Nfqueue(lab, "nfqueue-batch", "NFQUEUE, super-packets and batches", "batch"),
-        Netserv(lab, "netserv", "netserv, no module", netserv, ("--capture", "all")),
-        Netserv(lab, "netserv-native", "netserv, native rule", netserv, module("bench-native")),
-        Netserv(lab, "netserv-luau", "netserv, empty Luau handler", netserv, module("bench-empty")),
+        Netserv(lab, "netserv", "netserv, no module", netserv),
+        Netserv(lab, "netserv-native", "netserv, native rule", netserv, "native"),
+        Netserv(lab, "netserv-luau", "netserv, empty Luau handler", netserv, "empty"),
+        Netserv(lab, "netserv-luau-raw", "netserv, empty raw handler", netserv, "empty-raw"),
+        Netserv(lab, "netserv-plain", "netserv, no offload header", netserv, settings="plain = true\n"),
     ]
 
 

@@ -140,8 +140,11 @@ impl ControlServer {
         waits.then_some(CONTROL_WAIT_MAX)
     }
 
-    /// Writes what is left as far as that goes at once, and removes the socket.
-    pub fn close(mut self) {
+}
+
+/// Writes what is left as far as that goes at once, and removes the socket.
+impl Drop for ControlServer {
+    fn drop(&mut self) {
         for connection in self.connections.values_mut() {
             connection.write(connection.waits_since);
         }
