@@ -136,9 +136,6 @@ impl Vm {
                     if ffi::luau_load(state, PRELUDE_NAME.as_ptr(), code.as_ptr().cast(), code.len(), 0) != 0 {
                         ffi::lua_error(state);
                     }
-                    if ffi::luau_codegen_supported() != 0 {
-                        ffi::luau_codegen_compile(state, -1);
-                    }
                     ffi::lua_rawgetfield(state, ffi::LUA_REGISTRYINDEX, c"netserv_natives".as_ptr());
                     ffi::lua_rawgetfield(state, ffi::LUA_REGISTRYINDEX, c"netserv_shared".as_ptr());
                     ffi::lua_call(state, 2, 0);
