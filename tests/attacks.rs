@@ -3,6 +3,9 @@
 //! Every attack is run with both guards: a thread that ticks, as over real links, and counted safepoints, as in a replay.
 //! One that is not stopped at all fails the test after [`HUNG`].
 
+#![expect(clippy::unwrap_used, reason = "a test; helpers are not seen as such")]
+#![expect(clippy::disallowed_methods, reason = "measures how long a kill takes")]
+
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::mpsc;
@@ -33,7 +36,7 @@ const HUNG: Duration = Duration::from_secs(20);
 
 /// What becomes of an attack.
 #[derive(Clone, Copy, Debug)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// Killed: `cpu_ms_per_call`.
     Cpu,
     /// Ended: `memory_bytes`.
@@ -48,7 +51,7 @@ pub enum Outcome {
 
 /// Where the code of an attack stands.
 #[derive(Clone, Copy, Debug)]
-pub enum Place {
+pub(crate) enum Place {
     /// In the entry file itself.
     File,
     /// In `start(ctx)`.
@@ -60,11 +63,11 @@ pub enum Place {
 }
 
 /// One attack.
-pub struct Attack {
-    pub name: &'static str,
-    pub place: Place,
-    pub code: &'static str,
-    pub outcome: Outcome,
+pub(crate) struct Attack {
+    name: &'static str,
+    place: Place,
+    code: &'static str,
+    outcome: Outcome,
 }
 
 struct NoFlows;

@@ -184,17 +184,15 @@ fn keep_listed_globals(lua: &Lua) -> mlua::Result<()> {
     let globals = lua.globals();
     for pair in globals.clone().pairs::<String, mlua::Value>() {
         let (name, value) = pair?;
-        match value {
-            mlua::Value::Table(library) if libraries.contains(name.as_str()) => {
-                for member in library.clone().pairs::<String, mlua::Value>() {
-                    let member = member?.0;
-                    if !listed.contains(format!("{name}.{member}").as_str()) {
-                        library.raw_set(member, mlua::Value::Nil)?;
-                    }
+        if let (mlua::Value::Table(library), true) = (value, libraries.contains(name.as_str())) {
+            for member in library.clone().pairs::<String, mlua::Value>() {
+                let member = member?.0;
+                if !listed.contains(format!("{name}.{member}").as_str()) {
+                    library.raw_set(member, mlua::Value::Nil)?;
                 }
             }
-            _ if listed.contains(name.as_str()) => {}
-            _ => globals.raw_set(name, mlua::Value::Nil)?,
+        } else if !listed.contains(name.as_str()) {
+            globals.raw_set(name, mlua::Value::Nil)?;
         }
     }
     Ok(())

@@ -165,3 +165,6 @@ impl Seat {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,7 @@ use crate::Place::{File, Packet, Report, Start};
 
 macro_rules! attacks {
     ($($name:literal, $place:ident, $outcome:expr, $code:literal;)+) => {
-        pub const ATTACKS: &[Attack] =
+        pub(crate) const ATTACKS: &[Attack] =
             &[$(Attack { name: $name, place: $place, code: $code, outcome: $outcome },)+];
     };
 }

@@ -141,7 +141,7 @@ impl Drop for Pause<'_> {
 ///
 /// Ending is a yield that nobody answers: nothing is unwound and no code of the module runs. Where Luau cannot yield
 /// (in comparators, metamethods and the like) it is an error, and whoever catches that meets the next safepoint.
-unsafe extern "C-unwind" fn interrupt(state: *mut ffi::lua_State, gc: c_int) {
+pub(super) unsafe extern "C-unwind" fn interrupt(state: *mut ffi::lua_State, gc: c_int) {
     // SAFETY: Luau calls this with a live state; the main thread's data is the host (see `Vm::start`).
     unsafe {
         if gc >= 0 {
