@@ -9,6 +9,7 @@ pub mod instance;
 pub mod manifest;
 pub mod module;
 pub mod properties;
+pub mod script;
 pub mod source;
 pub mod surroundings;
 mod vm;

@@ -27,7 +27,10 @@
 //! The same node, byte for byte, runs over real links, over simulated ones, and on a pcap file.
 
 pub mod base;
+pub mod cli;
 pub mod container;
 pub mod controller;
+pub mod dashboard;
+pub mod drivers;
 pub mod node;
 pub mod wire;

@@ -7,6 +7,8 @@ mod flows;
 mod fragments;
 mod key;
 
+pub use crate::controller::instances::{InstanceState, InstanceView, LoadError};
+
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -23,7 +25,7 @@ use crate::container::fault::Fault;
 use crate::container::instance::LogLevel;
 use crate::container::module::Module;
 use crate::container::surroundings::{CpuGuard, FlowRecord, FlowView, Surroundings};
-use crate::controller::instances::{InstanceView, Instances, LoadError};
+use crate::controller::instances::Instances;
 use crate::node::filters::FilterSet;
 use crate::node::flows::FlowTable;
 use crate::node::fragments::FragmentTable;
@@ -204,7 +206,17 @@ struct SharedFlows(Rc<RefCell<FlowTable>>);
 
 impl FlowView for SharedFlows {
     fn flows(&self, instance: InstanceId, count_max: usize) -> Vec<FlowRecord> {
-        self.0.borrow().records(instance).take(count_max).collect()
+        self.flows_since(instance, None, Instant::START, count_max)
+    }
+
+    fn flows_since(
+        &self,
+        instance: InstanceId,
+        after: Option<FlowId>,
+        since: Instant,
+        count_max: usize,
+    ) -> Vec<FlowRecord> {
+        self.0.borrow().records(instance, after, since).take(count_max).collect()
     }
 
     fn flow(&self, instance: InstanceId, id: FlowId) -> Option<FlowRecord> {
@@ -362,6 +374,12 @@ impl Node {
                 Err(text)
             }
         }
+    }
+
+    /// Most flows that the cache holds.
+    #[must_use]
+    pub const fn flows_max(&self) -> u32 {
+        self.config.flows_max
     }
 
     /// Flows in the cache, and flows that were pushed out because it was full.

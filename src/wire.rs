@@ -2,5 +2,6 @@
 
 pub mod checksum;
 pub mod edit;
+pub mod frame;
 pub mod header;
 pub mod segment;

@@ -2,4 +2,20 @@
 //!
 //! Nearly all unsafe code of the program is here; each block says why it is sound.
 
+pub mod capture;
+pub mod machine;
 pub mod steering;
+#[cfg(unix)]
+pub mod terminal;
+pub mod tun;
+#[cfg(unix)]
+pub mod user;
+
+/// Whether this machine has a packet capture library.
+///
+/// # Errors
+///
+/// What to install.
+pub fn capture_library() -> Result<(), String> {
+    libpcap::available()
+}

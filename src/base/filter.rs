@@ -1,5 +1,7 @@
 //! Which packets a module asks for.
 
+mod text;
+
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::ops::RangeInclusive;
@@ -308,6 +310,35 @@ pub enum FilterError {
     Protocol {
         /// What stood there.
         got: String,
+    },
+    /// Not a word of a filter.
+    #[error(
+        "\"{got}\" does not belong into a filter; write for example \"udp to 192.0.2.1 port 5060\", \"tcp port 80\", \
+         \"ipv6 from 2001:db8::/32 and back\", \"icmp\" or \"all\""
+    )]
+    Word {
+        /// What stood there.
+        got: String,
+    },
+    /// Something is missing at the end.
+    #[error("a filter cannot end with \"{after}\"")]
+    Unfinished {
+        /// The last word.
+        after: String,
+    },
+    /// The same thing is said twice.
+    #[error("a filter says only once what the {what} is; give --capture twice for two filters")]
+    Twice {
+        /// What.
+        what: &'static str,
+    },
+    /// No packet can match.
+    #[error("no packet can match \"{got}\": {reason}")]
+    Impossible {
+        /// The filter.
+        got: String,
+        /// Why.
+        reason: &'static str,
     },
 }
 

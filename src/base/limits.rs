@@ -86,7 +86,48 @@ pub const MODULE_RESTART_FIRST: Duration = Duration::from_secs(1);
 /// An instance that ran this long without a fault has its restarts forgotten.
 pub const MODULE_HEALTHY_AFTER: Duration = Duration::from_secs(600);
 
+/// Keys of `[config]` in a manifest; a form with more is not one that a person fills in.
+pub const PROPERTIES_MAX: usize = 256;
+/// Bytes of one text property, and of one item of a list.
+pub const PROPERTY_BYTES_MAX: usize = 4_096;
+/// Items of a list property: as many as an instance may have filters.
+pub const PROPERTY_ITEMS_MAX: usize = FILTERS_PER_INSTANCE_MAX;
+/// Longest duration that a property may have, in seconds: some 30 years.
+pub const PROPERTY_SECONDS_MAX: f64 = 1e9;
+/// `[[filters]]` in a manifest; lists in properties may make more of them.
+pub const MANIFEST_FILTERS_MAX: usize = 256;
+/// Bytes of a name: of a module, a property, a counter.
+pub const NAME_BYTES_MAX: usize = 64;
+/// Bytes of the path of a file in a module.
+pub const MODULE_PATH_BYTES_MAX: usize = 200;
 /// Buffers of sent packets that are kept for the next ones.
 pub const POOL_BUFFERS_MAX: usize = 256;
 /// Bytes that a segment of a super-packet may grow by when a module changes its length.
 pub const GROWTH_BYTES_MAX: usize = 2_048;
+/// Longest record or block of a capture file, in bytes: what libpcap takes too.
+pub const CAPTURE_BLOCK_BYTES_MAX: usize = 16 << 20;
+/// Interfaces that one section of a capture file may describe: what its older packet blocks can number.
+pub const CAPTURE_INTERFACES_MAX: usize = 65_536;
+/// Wakeups that a replay gives between two packets. A longer gap is slept through, like by a suspended machine.
+pub const REPLAY_WAKEUPS_PER_GAP_MAX: u32 = 10_000;
+/// Events (log lines, faults) that a replay's report keeps; more are counted.
+pub const REPLAY_EVENTS_MAX: usize = 10_000;
+
+/// Packets read from one link before the others get their turn: 8 would be as fast, more costs latency.
+pub const READS_PER_TURN_MAX: usize = 128;
+/// Connections to the control socket at once: one per command that runs.
+pub const CONTROL_CONNECTIONS_MAX: usize = 16;
+/// Bytes of one request on the control socket.
+pub const CONTROL_LINE_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of one answer on the control socket: the longest report with room around it.
+pub const CONTROL_ANSWER_BYTES_MAX: usize = MODULE_REPORT_BYTES_MAX + (1 << 20);
+/// How long an answer may wait for a reader who does not read; then the connection is closed.
+pub const CONTROL_WAIT_MAX: Duration = Duration::from_secs(10);
+/// Memory of the VM of a test script, in bytes.
+pub const SCRIPT_MEMORY_BYTES_MAX: usize = 256 << 20;
+/// Safepoints (calls, returns, loop turns) of one case of a test script: some seconds.
+pub const SCRIPT_SAFEPOINTS_MAX: u64 = 100_000_000;
+/// Cases of one test script.
+pub const SCRIPT_CASES_MAX: usize = 1_024;
+/// Timers that may fire while a test lets time pass once.
+pub const SCRIPT_WAKEUPS_MAX: usize = 1_000_000;

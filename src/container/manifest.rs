@@ -5,6 +5,11 @@ use std::collections::BTreeMap;
 use crate::base::filter::Filter;
 use crate::container::properties::{Properties, PropertyKey};
 
+mod read;
+mod rules;
+
+pub use rules::FilterRule;
+
 /// How much of a packet a handler gets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Sees {
@@ -29,6 +34,9 @@ pub enum Changes {
     Length,
 }
 
+/// The interface between modules and this program; `api` in a manifest.
+pub const API_VERSION: i64 = 1;
+
 /// A checked manifest.
 #[derive(Clone, Debug)]
 pub struct Manifest {
@@ -38,6 +46,10 @@ pub struct Manifest {
     pub version: semver::Version,
     /// One sentence.
     pub summary: String,
+    /// Who wrote it.
+    pub authors: Vec<String>,
+    /// SPDX name of its licence; may be empty.
+    pub licence: String,
     /// The file that is run; `init.luau` by default.
     pub entry: String,
     /// How much of a packet the handler gets.
@@ -56,6 +68,8 @@ pub struct Manifest {
     pub properties: BTreeMap<String, PropertyKey>,
     /// Its counters, by name, with their meaning.
     pub counters: BTreeMap<String, String>,
+    /// Its filters, with the names of properties still in them.
+    pub filter_rules: Vec<FilterRule>,
 }
 
 /// What an instance may use.
@@ -71,7 +85,44 @@ pub struct Limits {
 
 /// What is wrong with a manifest.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ManifestError {}
+pub enum ManifestError {
+    /// It is longer than [`crate::base::limits::MANIFEST_BYTES_MAX`].
+    #[error("it has {got_bytes} bytes; at most {want_bytes} are read")]
+    TooLong {
+        /// Its length.
+        got_bytes: usize,
+        /// The limit.
+        want_bytes: usize,
+    },
+    /// It is no TOML, a key is missing or not known, or a value is of the wrong type.
+    #[error("line {line}: {message}\n  {text}")]
+    Syntax {
+        /// Line, from 1.
+        line: usize,
+        /// What is wrong there.
+        message: String,
+        /// The line itself.
+        text: String,
+    },
+    /// A value is not allowed.
+    #[error("line {line}: {key} = {got} cannot be; {remedy}")]
+    Value {
+        /// Line, from 1.
+        line: usize,
+        /// The key, with the tables around it.
+        key: String,
+        /// Its value.
+        got: String,
+        /// What to write instead.
+        remedy: String,
+    },
+    /// The properties of an instance make no usable filters.
+    #[error("filters: {message}")]
+    Filters {
+        /// What is wrong with them, and what to do.
+        message: String,
+    },
+}
 
 impl Manifest {
     /// Reads and checks `module.toml`.
@@ -79,8 +130,8 @@ impl Manifest {
     /// # Errors
     ///
     /// What is wrong, with the key, the value and the remedy.
-    pub fn parse(_text: &str) -> Result<Manifest, ManifestError> {
-        todo!()
+    pub fn parse(text: &str) -> Result<Manifest, ManifestError> {
+        read::manifest(text)
     }
 
     /// Whether the module can hold back or change packets: then it cannot run on a tap.
@@ -91,10 +142,16 @@ impl Manifest {
 
     /// The filters, with `$name` replaced by the property of that name.
     ///
+    /// A property that is "any" restricts nothing. Each item of a list makes a filter of its own; an empty list makes
+    /// none. Combinations of an IPv4 and an IPv6 address are left out.
+    ///
     /// # Errors
     ///
-    /// When a property is no address, port or protocol.
-    pub fn filters(&self, _properties: &Properties) -> Result<Vec<Filter>, ManifestError> {
-        todo!()
+    /// When the properties make too many filters, or only some that no packet can match.
+    pub fn filters(&self, properties: &Properties) -> Result<Vec<Filter>, ManifestError> {
+        rules::filters(&self.filter_rules, properties)
     }
 }
+
+#[cfg(test)]
+mod tests;

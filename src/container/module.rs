@@ -2,8 +2,10 @@
 
 use std::rc::Rc;
 
-use crate::container::manifest::Manifest;
-use crate::container::source::ModuleSource;
+use crate::base::limits::{MODULE_BYTES_MAX, MODULE_FILES_MAX, MODULE_PATH_BYTES_MAX, SOURCE_BYTES_MAX};
+use crate::container::manifest::{Manifest, ManifestError};
+use crate::container::properties::shortened;
+use crate::container::source::{MANIFEST_PATH, ModuleSource};
 
 /// A checked module. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -16,7 +18,68 @@ pub struct Module {
 
 /// Why a module cannot be loaded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ModuleError {}
+pub enum ModuleError {
+    /// More files than a module may have.
+    #[error("the module has {got} files; at most {MODULE_FILES_MAX} are allowed")]
+    TooManyFiles {
+        /// How many.
+        got: usize,
+    },
+    /// More bytes than a module may have.
+    #[error("the module has {got_bytes} bytes; at most {MODULE_BYTES_MAX} are allowed")]
+    TooManyBytes {
+        /// How many.
+        got_bytes: usize,
+    },
+    /// The path of a file is not allowed.
+    #[error("file name {path:?}: {remedy}")]
+    Path {
+        /// The path.
+        path: String,
+        /// What it must be.
+        remedy: &'static str,
+    },
+    /// No manifest.
+    #[error("there is no {MANIFEST_PATH}; `netserv module new NAME` makes a module to begin with")]
+    NoManifest,
+    /// The manifest is wrong.
+    #[error("{MANIFEST_PATH}: {0}")]
+    Manifest(ManifestError),
+    /// The entry file is missing.
+    #[error("{MANIFEST_PATH}: entry = {entry:?} is not there; the module's source files: {found}")]
+    NoEntry {
+        /// What the manifest says.
+        entry: String,
+        /// The `.luau` files that there are.
+        found: String,
+    },
+    /// A text file is not text.
+    #[error("{path}: byte {at} is not UTF-8; only text can be read, not compiled Luau")]
+    NotText {
+        /// The file.
+        path: String,
+        /// Where it stops being text.
+        at: usize,
+    },
+    /// A source file is too long.
+    #[error("{path}: {got_bytes} bytes; at most {SOURCE_BYTES_MAX} are compiled, so part it in several files")]
+    SourceTooLong {
+        /// The file.
+        path: String,
+        /// Its length.
+        got_bytes: usize,
+    },
+    /// A source file does not compile.
+    #[error("{path}:{line}: {message}")]
+    Syntax {
+        /// The file.
+        path: String,
+        /// Line, from 1.
+        line: usize,
+        /// What the compiler says.
+        message: String,
+    },
+}
 
 impl Module {
     /// Checks manifest, sizes, file names and syntax. Runs no code of the module.
@@ -24,7 +87,74 @@ impl Module {
     /// # Errors
     ///
     /// What is wrong, with the file, the value and the remedy.
-    pub fn check(_source: ModuleSource) -> Result<Module, ModuleError> {
-        todo!()
+    pub fn check(source: ModuleSource) -> Result<Module, ModuleError> {
+        if source.files.len() > MODULE_FILES_MAX {
+            return Err(ModuleError::TooManyFiles { got: source.files.len() });
+        }
+        let got_bytes = source.files.values().map(Vec::len).sum();
+        if got_bytes > MODULE_BYTES_MAX {
+            return Err(ModuleError::TooManyBytes { got_bytes });
+        }
+        for path in source.files.keys() {
+            check_path(path)?;
+        }
+        let manifest = source.files.get(MANIFEST_PATH).ok_or(ModuleError::NoManifest)?;
+        let manifest = Manifest::parse(text_of(MANIFEST_PATH, manifest)?).map_err(ModuleError::Manifest)?;
+        let sources = || source.files.iter().filter(|(path, _)| path.ends_with(".luau"));
+        if !source.files.contains_key(&manifest.entry) {
+            let found: Vec<&str> = sources().map(|(path, _)| path.as_str()).collect();
+            let found = if found.is_empty() { "none".to_owned() } else { shortened(&found.join(", ")) };
+            return Err(ModuleError::NoEntry { entry: manifest.entry, found });
+        }
+        for (path, bytes) in sources() {
+            check_syntax(path, text_of(path, bytes)?)?;
+        }
+        Ok(Module { manifest: Rc::new(manifest), source: Rc::new(source) })
     }
 }
+
+/// Paths are relative, and plain enough to mean the same on every system.
+fn check_path(path: &str) -> Result<(), ModuleError> {
+    let wrong = |remedy| Err(ModuleError::Path { path: shortened(path), remedy });
+    if path.len() > MODULE_PATH_BYTES_MAX {
+        return wrong("it is longer than 200 bytes");
+    }
+    if path.starts_with('/') {
+        return wrong("it must be relative to the module's folder");
+    }
+    for part in path.split('/') {
+        if part.is_empty() || part.starts_with('.') {
+            return wrong("no part of it may be empty or begin with \".\"");
+        }
+        if !part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte)) {
+            return wrong("only letters, digits, \".\", \"_\" and \"-\" are allowed");
+        }
+    }
+    Ok(())
+}
+
+fn text_of<'a>(path: &str, bytes: &'a [u8]) -> Result<&'a str, ModuleError> {
+    std::str::from_utf8(bytes).map_err(|e| ModuleError::NotText { path: path.to_owned(), at: e.valid_up_to() })
+}
+
+/// Compiles a source file as text, and throws the result away. Files of type definitions are for editors only.
+fn check_syntax(path: &str, text: &str) -> Result<(), ModuleError> {
+    if text.len() > SOURCE_BYTES_MAX {
+        return Err(ModuleError::SourceTooLong { path: path.to_owned(), got_bytes: text.len() });
+    }
+    if path.ends_with(".d.luau") {
+        return Ok(());
+    }
+    let Err(error) = mlua::chunk::Compiler::new().compile(text) else { return Ok(()) };
+    let message = if let mlua::Error::SyntaxError { message, .. } = error { message } else { error.to_string() };
+    // The compiler writes ":LINE: message".
+    let parts = message.trim_start_matches(':').split_once(": ");
+    let (line, message) = match parts.and_then(|(line, rest)| Some((line.trim().parse().ok()?, rest))) {
+        Some((line, rest)) => (line, rest.to_owned()),
+        None => (1, message.clone()),
+    };
+    Err(ModuleError::Syntax { path: path.to_owned(), line, message })
+}
+
+#[cfg(test)]
+mod tests;

@@ -2,9 +2,20 @@
 
 use std::collections::BTreeMap;
 
+/// Where a module's manifest is.
+pub const MANIFEST_PATH: &str = "module.toml";
+
 /// All files of a module by their path, `/` between folders: `module.toml`, `init.luau`, `tests/first.luau`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ModuleSource {
     /// Content by path.
     pub files: BTreeMap<String, Vec<u8>>,
+}
+
+impl ModuleSource {
+    /// The paths of the module's test scripts, in their order.
+    pub fn test_paths(&self) -> impl Iterator<Item = &str> {
+        let paths = self.files.keys().map(String::as_str);
+        paths.filter(|path| path.starts_with("tests/") && path.ends_with(".luau"))
+    }
 }

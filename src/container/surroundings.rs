@@ -36,6 +36,18 @@ pub struct FlowRecord {
 pub trait FlowView {
     /// The flows that `instance` looks at, at most `count_max`, in the order of their slots.
     fn flows(&self, instance: InstanceId, count_max: usize) -> Vec<FlowRecord>;
+    /// The same of those that had a packet at or after `since`, and whose slots come after that of `after`: so that all
+    /// can be read in parts, and silent ones only once.
+    fn flows_since(
+        &self,
+        instance: InstanceId,
+        after: Option<FlowId>,
+        since: Instant,
+        count_max: usize,
+    ) -> Vec<FlowRecord> {
+        let wanted = |flow: &FlowRecord| after.is_none_or(|a| flow.id.slot() > a.slot()) && flow.last_seen >= since;
+        self.flows(instance, usize::MAX).into_iter().filter(wanted).take(count_max).collect()
+    }
     /// One flow, if `instance` looks at it.
     fn flow(&self, instance: InstanceId, id: FlowId) -> Option<FlowRecord>;
 }

@@ -136,7 +136,7 @@ mod tests {
     use crate::base::rng::Rng;
 
     fn random_filter(rng: &mut Rng) -> Filter {
-        let mut prefix = |rng: &mut Rng| {
+        let prefix = |rng: &mut Rng| {
             let v4 = std::net::IpAddr::from([10, 0, 0, rng.below(4) as u8]);
             let v6 = std::net::IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, rng.below(4) as u16]);
             match rng.below(6) {

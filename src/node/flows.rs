@@ -210,9 +210,17 @@ impl FlowTable {
     }
 
     /// The flows that `instance` looks at.
-    pub(crate) fn records(&self, instance: InstanceId) -> impl Iterator<Item = FlowRecord> + '_ {
-        let taken = self.slots.iter().enumerate().filter_map(|(slot, flow)| Some((slot as u32, flow.as_ref()?)));
+    pub(crate) fn records(
+        &self,
+        instance: InstanceId,
+        after: Option<FlowId>,
+        since: Instant,
+    ) -> impl Iterator<Item = FlowRecord> + '_ {
+        let first = after.map_or(0, |id| id.slot() as usize + 1);
+        let slots = self.slots.iter().enumerate().skip(first);
+        let taken = slots.filter_map(|(slot, flow)| Some((slot as u32, flow.as_ref()?)));
         taken
+            .filter(move |(_, flow)| flow.last_seen >= since)
             .filter(move |(_, flow)| flow.chain.iter().any(|hook| hook.instance == instance))
             .map(|(slot, flow)| record(slot, flow))
     }

@@ -250,6 +250,7 @@ fn fragment_of_extensions(extensions: &Ipv6ExtensionsSlice<'_>) -> Fragment {
         .map_or(Fragment::Whole, |f| fragment_of(f.fragment_offset().value(), f.more_fragments(), f.identification()))
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "all layers but IP's own are extension headers here")]
 fn drop_reason(error: &err::ip::SliceError) -> DropReason {
     use err::ip::{HeaderError, HeadersError, SliceError};
     match error {

@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::base::id::FlowId;
 use crate::base::limits::{MODULE_REPORT_BYTES_MAX, PACKET_BYTES_MAX};
+use crate::base::time::Instant;
 use crate::container::api::{Answer, malformed};
 use crate::container::instance::{Effect, LogLevel, SendTo};
 use crate::container::manifest::{Changes, Sees};
@@ -174,11 +175,15 @@ fn complete_checksums(bytes: &mut [u8], header: &Header) {
     bytes[at..at + 2].copy_from_slice(&sum.to_be_bytes());
 }
 
-/// `ctx:flows([max])`.
+/// `ctx:flows([max [, after [, since]]])`: flows behind the one called `after`, with a packet since the time `since`.
 pub(crate) fn flows(host: &Host, arguments: &Arguments<'_>) -> Result<Answer, String> {
     let count_max = if arguments.is_nil(1) { FLOWS_PER_CALL_MAX as f64 } else { arguments.number(1, "max")? };
     let count_max = (count_max as usize).min(FLOWS_PER_CALL_MAX);
-    Ok(Answer::Flows(host.flows.flows(host.id, count_max)))
+    let after = if arguments.is_nil(2) { None } else { FlowId::from_number(arguments.number(2, "after")?) };
+    let since = if arguments.is_nil(3) { 0.0 } else { arguments.number(3, "since")? };
+    // The time was rounded when the module got it: a nanosecond more of flows is better than one less.
+    let since = Instant::from_nanos(((since * 1e9).max(0.0) as u64).saturating_sub(1_000));
+    Ok(Answer::Flows(host.flows.flows_since(host.id, after, since, count_max)))
 }
 
 /// `ctx:flow(id)`; nil if the flow is over.

@@ -1,0 +1,607 @@
+//! Steering on Linux: policy rules and routes, by netlink.
+//!
+//! docs/steering.md shows what stands in the kernel, and why.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::Path;
+
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
+use netlink_packet_route::route::RouteMessage;
+use netlink_packet_route::rule::RuleMessage;
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+
+use self::coarsen::coarsen;
+use self::journal::{Journal, read_sysctl};
+use self::nat::Untracked;
+use self::netlink::{Changes, Rtnetlink};
+use self::routes::{Link, Net, OwnBy, Routes, Tables};
+use self::rules::{Rule, Wanted};
+use super::{Applied, CleanupReport, Masquerade, Match, Options, Plan, Steering, SteeringError};
+
+mod coarsen;
+mod journal;
+mod nat;
+mod netlink;
+mod routes;
+mod rules;
+mod switches;
+
+/// The number by which our rules and routes are known (`proto` in the output of `ip`); free in linux/rtnetlink.h.
+const OWN_PROTOCOL: u8 = 78;
+/// Our tables: what is forwarded,
+const TABLE_FORWARDED: u32 = 7_801;
+/// what this machine sends,
+const TABLE_OWN: u32 = 7_802;
+/// and what comes to it.
+const TABLE_INBOUND: u32 = 7_803;
+const TABLES: [u32; 3] = [TABLE_FORWARDED, TABLE_OWN, TABLE_INBOUND];
+/// The TUN device's own address: the IPv4 dummy address (RFC 7600, section 4.8). The kernel's loose reverse-path check
+/// wants an interface to have one.
+const TUN_ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 8);
+/// Matches of one family that become rules as they are. The kernel looks at all rules for each route that it looks up,
+/// at some 15 ns each.
+const MATCHES_MAX: usize = 512;
+
+/// IPv4 or IPv6.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Family {
+    V4,
+    V6,
+}
+
+impl Family {
+    const BOTH: [Family; 2] = [Family::V4, Family::V6];
+
+    const fn of_address(address: IpAddr) -> Family {
+        if address.is_ipv4() { Family::V4 } else { Family::V6 }
+    }
+
+    const fn address_family(self) -> AddressFamily {
+        match self {
+            Family::V4 => AddressFamily::Inet,
+            Family::V6 => AddressFamily::Inet6,
+        }
+    }
+
+    const fn version(self) -> u8 {
+        match self {
+            Family::V4 => 4,
+            Family::V6 => 6,
+        }
+    }
+
+    const fn bits(self) -> u8 {
+        match self {
+            Family::V4 => 32,
+            Family::V6 => 128,
+        }
+    }
+
+    const fn any(self) -> IpAddr {
+        match self {
+            Family::V4 => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            Family::V6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        }
+    }
+
+    /// The families that this kernel has.
+    fn present() -> impl Iterator<Item = Family> {
+        let has_v6 = Path::new("/proc/sys/net/ipv6").exists();
+        Family::BOTH.into_iter().filter(move |family| *family == Family::V4 || has_v6)
+    }
+}
+
+/// Steering through one TUN device.
+pub(super) struct LinuxSteering {
+    rtnl: Rtnetlink,
+    changes: Changes,
+    options: Options,
+    journal: Journal,
+    plan: Option<Plan>,
+    applied: Applied,
+    /// What is left untracked in each family.
+    untracked: BTreeMap<Family, Untracked>,
+}
+
+/// What one pass found out about the machine and decided.
+struct Pass {
+    links: BTreeMap<u32, Link>,
+    tun: u32,
+    notes: Vec<String>,
+    rule_count: usize,
+}
+
+fn at(action: &'static str) -> impl FnOnce(io::Error) -> SteeringError {
+    move |source| SteeringError::kernel(action, source)
+}
+
+/// See [`super::open`].
+pub(super) fn open(options: Options) -> Result<LinuxSteering, SteeringError> {
+    let path = journal::path_in(&options.journal_dir).map_err(at("find out the network namespace"))?;
+    cleanup_journal(&path, false)?;
+    let rtnl = Rtnetlink::open().map_err(at("open a netlink socket"))?;
+    let changes = Changes::open().map_err(at("listen to changes of routes"))?;
+    let journal = Journal::new(path).map_err(at("read this process's start time"))?;
+    let mut steering = LinuxSteering {
+        rtnl,
+        changes,
+        options,
+        journal,
+        plan: None,
+        applied: Applied::default(),
+        untracked: BTreeMap::new(),
+    };
+    steering.prepare_tun()?;
+    Ok(steering)
+}
+
+impl Steering for LinuxSteering {
+    fn apply(&mut self, plan: &Plan) -> Result<Applied, SteeringError> {
+        self.plan = Some(plan.clone());
+        match self.pass(plan) {
+            Ok(applied) => {
+                self.applied = applied;
+                Ok(self.applied.clone())
+            }
+            Err(error) => {
+                // Half of the rules would be worse than none.
+                let _ = self.withdraw();
+                Err(error)
+            }
+        }
+    }
+
+    fn refresh(&mut self) -> Result<Option<Applied>, SteeringError> {
+        let (true, Some(plan)) = (self.changes.drain(), self.plan.clone()) else { return Ok(None) };
+        let before = self.applied.clone();
+        let applied = self.apply(&plan)?;
+        Ok((applied != before).then_some(applied))
+    }
+
+    fn withdraw(&mut self) -> Result<(), SteeringError> {
+        self.plan = None;
+        self.applied = Applied::default();
+        self.untracked.clear();
+        take_out(&mut self.rtnl, &mut self.journal)?;
+        self.journal.remove().map_err(|source| self.journal_error(source))
+    }
+}
+
+impl Drop for LinuxSteering {
+    fn drop(&mut self) {
+        let _ = self.withdraw();
+    }
+}
+
+impl LinuxSteering {
+    fn journal_error(&self, source: io::Error) -> SteeringError {
+        SteeringError::Journal { path: self.journal.path().to_owned(), source }
+    }
+
+    /// Sets what the device needs. Nothing of it outlives the device, so nothing is written down.
+    fn prepare_tun(&mut self) -> Result<(), SteeringError> {
+        let tun = self.options.tun.clone();
+        let links = routes::links(&mut self.rtnl).map_err(at("list the interfaces"))?;
+        let index = self.tun_index(&links)?;
+        switches::prepare_tun(&tun).map_err(at("set up the TUN device"))?;
+        let has = routes::has_address(&mut self.rtnl, Family::V4, index).map_err(at("list the addresses"))?;
+        if !has {
+            routes::add_address(&mut self.rtnl, index, TUN_ADDRESS).map_err(at("give the TUN device an address"))?;
+        }
+        Ok(())
+    }
+
+    fn tun_index(&self, links: &BTreeMap<u32, Link>) -> Result<u32, SteeringError> {
+        let found = links.iter().find(|(_, link)| link.name == self.options.tun);
+        found.map(|(index, _)| *index).ok_or_else(|| SteeringError::NoTun { name: self.options.tun.clone() })
+    }
+
+    fn pass(&mut self, plan: &Plan) -> Result<Applied, SteeringError> {
+        self.journal.write().map_err(|source| self.journal_error(source))?;
+        let links = routes::links(&mut self.rtnl).map_err(at("list the interfaces"))?;
+        let tun = self.tun_index(&links)?;
+        let mut pass = Pass { links, tun, notes: Vec::new(), rule_count: 0 };
+        let found = nat::find();
+        let mut kept_switches = BTreeSet::new();
+        for family in Family::present() {
+            let tables = Tables::read(&mut self.rtnl, family).map_err(at("read the routes"))?;
+            self.pass_family(plan, family, &tables, &found, &mut pass, &mut kept_switches)?;
+        }
+        self.journal.restore(|key| kept_switches.contains(key)).map_err(at("put a kernel switch back"))?;
+        self.journal.write().map_err(|source| self.journal_error(source))?;
+        if !plan.matches.is_empty() {
+            pass.notes.extend(found.drops_forwarded.iter().map(|chain| drop_note(chain, &self.options.tun)));
+        }
+        Ok(Applied { rule_count: pass.rule_count, notes: pass.notes })
+    }
+
+    fn pass_family(
+        &mut self,
+        plan: &Plan,
+        family: Family,
+        tables: &Tables,
+        found: &nat::Found,
+        pass: &mut Pass,
+        kept_switches: &mut BTreeSet<String>,
+    ) -> Result<(), SteeringError> {
+        let all = rules::of_family(&plan.matches, family);
+        let matches = coarsen(&all, MATCHES_MAX);
+        if matches.len() < all.len() {
+            pass.notes.push(format!(
+                "{} filters for IPv{} are steered as {} wider ones: more comes to the node than they name",
+                all.len(),
+                family.version(),
+                matches.len(),
+            ));
+        }
+        let mut use_ = Use::of(plan, &matches);
+        let mut routes = Routes::new();
+        if !use_.own.is_empty() {
+            self.own_routes(plan, family, tables, pass, &mut use_, &mut routes)?;
+        }
+        let local = tables.local(pass.tun);
+        if !use_.forwarded.is_empty() {
+            routes.extend(routes::forwarded(family));
+        }
+        if !use_.inbound.is_empty() {
+            routes.extend(routes::inbound(&local));
+        }
+        let switched = switches::set(&mut self.journal, family, &self.options.tun, &pass.links, &use_)
+            .map_err(at("set a kernel switch"))?;
+        kept_switches.extend(switched.keys);
+        pass.notes.extend(switched.notes);
+        let untracked = self.untracked(plan, family, tables, found, pass, &use_, &local);
+        self.put_untracked(family, untracked, pass)?;
+        // Routes come before the rules that lead to them, and go after them.
+        self.add_routes(family, tables, &routes, pass.tun)?;
+        let wanted = Wanted {
+            family,
+            tun: &self.options.tun,
+            own_mark: self.options.own_mark,
+            forwarded: &use_.forwarded,
+            own: &use_.own,
+            inbound: &use_.inbound,
+            on_link: &if family == Family::V6 { tables.on_link() } else { Vec::new() },
+            no_router: &switched.no_router,
+        }
+        .rules();
+        pass.rule_count += wanted.len();
+        put_rules(&mut self.rtnl, family, &wanted).map_err(at("change the policy rules"))?;
+        self.remove_routes(family, tables, &routes)
+    }
+
+    fn own_routes(
+        &mut self,
+        plan: &Plan,
+        family: Family,
+        tables: &Tables,
+        pass: &mut Pass,
+        use_: &mut Use,
+        routes: &mut Routes,
+    ) -> Result<(), SteeringError> {
+        if family == Family::V4 && read_sysctl("net/ipv4/conf/all/rp_filter").is_ok_and(|value| value == "1") {
+            if !plan.forwarded {
+                return Err(SteeringError::ReversePath);
+            }
+            pass.notes.push(SteeringError::ReversePath.to_string());
+            (use_.own, use_.inbound) = (Vec::new(), if plan.to_self { use_.inbound.clone() } else { Vec::new() });
+            return Ok(());
+        }
+        let global = routes::with_global_v6(&mut self.rtnl).map_err(at("list the addresses"))?;
+        let by = OwnBy {
+            matches: &use_.own,
+            own_mark: self.options.own_mark,
+            tun: pass.tun,
+            links: &pass.links,
+            choose_v6_source: global.iter().filter(|index| **index != pass.tun).count() > 1,
+        };
+        match tables.own(&mut self.rtnl, &by).map_err(at("ask for a route"))? {
+            Some(own) => routes.extend(own),
+            None => {
+                pass.notes.push(format!(
+                    "this machine's own IPv{} traffic is not steered: it has more than {} routes to where the filters lead",
+                    family.version(),
+                    routes::OWN_ROUTES_MAX,
+                ));
+                use_.own.clear();
+            }
+        }
+        Ok(())
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "each is one thing that decides")]
+    fn untracked(
+        &self,
+        plan: &Plan,
+        family: Family,
+        tables: &Tables,
+        found: &nat::Found,
+        pass: &Pass,
+        use_: &Use,
+        local: &BTreeSet<Net>,
+    ) -> Option<Untracked> {
+        let translates = match plan.masquerade {
+            Masquerade::Auto => found.translates.contains(&family),
+            Masquerade::Yes => true,
+            Masquerade::No => false,
+        };
+        if !translates || (use_.forwarded.is_empty() && use_.own.is_empty()) {
+            return None;
+        }
+        let mut outside = tables.outside();
+        outside.remove(&pass.tun);
+        let name = |index: &u32| pass.links.get(index).map(|link| link.name.clone());
+        Some(Untracked {
+            family,
+            tun: self.options.tun.clone(),
+            inside: tables.inside(&outside, pass.tun),
+            outside: outside.iter().filter_map(name).collect(),
+            local: local.iter().copied().collect(),
+            matches: use_.forwarded.clone(),
+            own: !use_.own.is_empty(),
+        })
+    }
+
+    fn put_untracked(
+        &mut self,
+        family: Family,
+        untracked: Option<Untracked>,
+        pass: &mut Pass,
+    ) -> Result<(), SteeringError> {
+        match untracked {
+            Some(wanted) => {
+                pass.notes.push(format!(
+                    "this machine translates IPv{} addresses: what is steered is tracked only on its outer side \
+                     (nft table {})",
+                    family.version(),
+                    nat::TABLE,
+                ));
+                if self.untracked.get(&family) != Some(&wanted) {
+                    nat::put(&wanted).map_err(at("keep steered packets out of connection tracking"))?;
+                    self.untracked.insert(family, wanted);
+                }
+                Ok(())
+            }
+            None if self.untracked.remove(&family).is_some() => {
+                nat::remove(family).map_err(at("remove the nft table"))
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn add_routes(&mut self, family: Family, tables: &Tables, wanted: &Routes, tun: u32) -> Result<(), SteeringError> {
+        let have = tables.ours();
+        for (key, way) in wanted.iter().filter(|(key, way)| have.get(*key) != Some(*way)) {
+            // The kernel replaces no route by one of another type.
+            if have.get(key).is_some_and(|old| (*old == routes::Way::Throw) != (*way == routes::Way::Throw)) {
+                self.delete_route(family, *key, have[key])?;
+            }
+            let message = RouteNetlinkMessage::NewRoute(routes::to_message(family, *key, *way, tun));
+            match self.rtnl.change(message, NLM_F_CREATE | NLM_F_REPLACE) {
+                // The address that it names as source is gone again: the next look at the routes will see that.
+                Err(e) if e.raw_os_error() == Some(libc::EINVAL) && key.0 == TABLE_OWN => {}
+                result => result.map_err(at("add a route"))?,
+            }
+        }
+        Ok(())
+    }
+
+    fn remove_routes(&mut self, family: Family, tables: &Tables, wanted: &Routes) -> Result<(), SteeringError> {
+        for (key, way) in tables.ours().into_iter().filter(|(key, _)| !wanted.contains_key(key)) {
+            self.delete_route(family, key, way)?;
+        }
+        Ok(())
+    }
+
+    fn delete_route(&mut self, family: Family, key: (u32, Net), way: routes::Way) -> Result<(), SteeringError> {
+        let message = routes::to_message(family, key, routes::without_metrics(way), 0);
+        match self.rtnl.change(RouteNetlinkMessage::DelRoute(routes::without_interface(message)), 0) {
+            Err(e) if e.raw_os_error() == Some(libc::ESRCH) => Ok(()),
+            result => result.map_err(at("remove a route")),
+        }
+    }
+}
+
+/// Which matches are for which traffic.
+struct Use {
+    forwarded: Vec<Match>,
+    own: Vec<Match>,
+    inbound: Vec<Match>,
+}
+
+impl Use {
+    fn of(plan: &Plan, matches: &[Match]) -> Use {
+        let all_if = |wanted: bool| if wanted { matches.to_vec() } else { Vec::new() };
+        let inbound = if plan.to_self {
+            matches.to_vec()
+        } else if plan.own {
+            // The answers to own traffic: what is asked for in both directions.
+            matches.iter().filter(|m| matches.contains(&reversed(m))).copied().collect()
+        } else {
+            Vec::new()
+        };
+        Use { forwarded: all_if(plan.forwarded), own: all_if(plan.own), inbound }
+    }
+}
+
+fn reversed(m: &Match) -> Match {
+    Match { from: m.to, to: m.from, from_port: m.to_port, to_port: m.from_port, ..*m }
+}
+
+fn drop_note(chain: &str, tun: &str) -> String {
+    format!(
+        "the chain {chain} drops forwarded packets unless a rule allows them: steered traffic needs two rules there \
+         that accept what comes in by {tun} and what goes out by it"
+    )
+}
+
+/// All rules of a family, in the kernel's order.
+fn dump_rules(rtnl: &mut Rtnetlink, family: Family) -> io::Result<Vec<RuleMessage>> {
+    let mut message = RuleMessage::default();
+    message.header.family = family.address_family();
+    let answers = rtnl.dump(RouteNetlinkMessage::GetRule(message))?;
+    Ok(answers
+        .into_iter()
+        .filter_map(|answer| match answer {
+            RouteNetlinkMessage::NewRule(rule) => Some(rule),
+            _ => None,
+        })
+        .collect())
+}
+
+/// Makes our rules of one family exactly `wanted`: new ones first, then those that are no longer wanted go.
+fn put_rules(rtnl: &mut Rtnetlink, family: Family, wanted: &[Rule]) -> io::Result<()> {
+    let mut have: Vec<Rule> = dump_rules(rtnl, family)?.iter().filter_map(Rule::from_message).collect();
+    if !rules::jumps_come_first(&have) {
+        // Somebody removed one of ours: those behind it must not stand there without it.
+        remove_rules(rtnl, &have)?;
+        have.clear();
+    }
+    let mut inbound_added = false;
+    for rule in wanted.iter().filter(|rule| !have.contains(rule)) {
+        rtnl.change(RouteNetlinkMessage::NewRule(rule.to_message()), NLM_F_CREATE)?;
+        inbound_added |= rule.preference == rules::INBOUND;
+    }
+    if inbound_added {
+        move_local_rule_back(rtnl, family)?;
+    }
+    let superfluous: Vec<Rule> = have.into_iter().filter(|rule| !wanted.contains(rule)).collect();
+    remove_rules(rtnl, &superfluous)
+}
+
+/// Removes rules so that none stands without the jumps that keep the node's own packets off it.
+fn remove_rules(rtnl: &mut Rtnetlink, rules: &[Rule]) -> io::Result<()> {
+    let (jumps, others): (Vec<&Rule>, Vec<&Rule>) =
+        rules.iter().partition(|rule| !matches!(rule.action, rules::Action::Table(_)));
+    let last = |rule: &&Rule| rule.preference == rules::INBOUND_END;
+    let (ends, tables): (Vec<&Rule>, Vec<&Rule>) = others.into_iter().partition(last);
+    for rule in tables.into_iter().chain(jumps).chain(ends) {
+        match rtnl.change(RouteNetlinkMessage::DelRule(rule.to_message()), 0) {
+            Err(e) if e.raw_os_error() == Some(libc::ENOENT) => {}
+            result => result?,
+        }
+    }
+    Ok(())
+}
+
+/// Puts the kernel's look into the local table behind our rules of the same preference, without a moment in which there
+/// is none: a second one is added at the end, then the first is removed. Ours go without another change.
+fn move_local_rule_back(rtnl: &mut Rtnetlink, family: Family) -> io::Result<()> {
+    let all = dump_rules(rtnl, family)?;
+    let Some(local) = all.iter().find(|rule| rules::plain_local(rule) == Some(rules::INBOUND)) else {
+        // The machine has moved it to a later place itself.
+        return Ok(());
+    };
+    rtnl.change(RouteNetlinkMessage::NewRule(local.clone()), NLM_F_CREATE)?;
+    rtnl.change(RouteNetlinkMessage::DelRule(local.clone()), 0)
+}
+
+/// A process that died between the two steps of [`move_local_rule_back`] left two of them.
+fn remove_second_local_rule(rtnl: &mut Rtnetlink, family: Family) -> io::Result<()> {
+    let all = dump_rules(rtnl, family)?;
+    let mut local = all.iter().filter(|rule| rules::plain_local(rule) == Some(rules::INBOUND));
+    match (local.next(), local.next()) {
+        (Some(first), Some(second)) if first == second => {
+            rtnl.change(RouteNetlinkMessage::DelRule(first.clone()), 0)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Takes everything of ours out of the kernel; goes on when something fails, and returns the first error.
+fn take_out(rtnl: &mut Rtnetlink, journal: &mut Journal) -> Result<CleanupReport, SteeringError> {
+    let mut report = CleanupReport::default();
+    let mut first_error = None;
+    let mut note = |result: Result<(), SteeringError>| {
+        if let Err(error) = result {
+            first_error.get_or_insert(error);
+        }
+    };
+    for family in Family::present() {
+        note(take_out_rules(rtnl, family, &mut report).map_err(at("remove the policy rules")));
+        note(take_out_routes(rtnl, family, &mut report).map_err(at("remove the routes")));
+        note(nat::remove(family).map_err(at("remove the nft table")));
+    }
+    match journal.restore(|_| false) {
+        Ok(keys) => report.switches = keys,
+        Err(source) => note(Err(SteeringError::kernel("put a kernel switch back", source))),
+    }
+    first_error.map_or(Ok(report), Err)
+}
+
+fn take_out_rules(rtnl: &mut Rtnetlink, family: Family, report: &mut CleanupReport) -> io::Result<()> {
+    let ours: Vec<Rule> = dump_rules(rtnl, family)?.iter().filter_map(Rule::from_message).collect();
+    remove_rules(rtnl, &ours)?;
+    report.rule_count += ours.len();
+    remove_second_local_rule(rtnl, family)
+}
+
+fn take_out_routes(rtnl: &mut Rtnetlink, family: Family, report: &mut CleanupReport) -> io::Result<()> {
+    let mut query = RouteMessage::default();
+    query.header.address_family = family.address_family();
+    for answer in rtnl.dump(RouteNetlinkMessage::GetRoute(query))? {
+        let RouteNetlinkMessage::NewRoute(route) = answer else { continue };
+        if routes::is_ours(&route) {
+            match rtnl.change(RouteNetlinkMessage::DelRoute(routes::without_interface(route)), 0) {
+                Err(e) if e.raw_os_error() == Some(libc::ESRCH) => {}
+                result => result?,
+            }
+            report.route_count += 1;
+        }
+    }
+    Ok(())
+}
+
+/// See [`super::cleanup`].
+pub(super) fn cleanup(dir: &Path) -> Result<CleanupReport, SteeringError> {
+    let path = journal::path_in(dir).map_err(at("find out the network namespace"))?;
+    cleanup_journal(&path, false)
+}
+
+/// See [`super::take_out_of`].
+pub(super) fn take_out_of(path: &Path) -> Result<CleanupReport, SteeringError> {
+    cleanup_journal(path, true)
+}
+
+/// See [`super::journal_path`].
+pub(super) fn journal_path(dir: &Path) -> io::Result<std::path::PathBuf> {
+    journal::path_in(dir)
+}
+
+fn cleanup_journal(path: &Path, although_it_lives: bool) -> Result<CleanupReport, SteeringError> {
+    let error = |source| SteeringError::Journal { path: path.to_owned(), source };
+    let Some(mut journal) = Journal::read(path).map_err(error)? else {
+        return if although_it_lives { Ok(CleanupReport::default()) } else { cleanup_orphans() };
+    };
+    if journal.process.lives() && !although_it_lives {
+        return Err(SteeringError::Busy { process: journal.process.id, path: path.to_owned() });
+    }
+    let mut rtnl = Rtnetlink::open().map_err(at("open a netlink socket"))?;
+    let report = take_out(&mut rtnl, &mut journal)?;
+    journal.remove().map_err(error)?;
+    Ok(report)
+}
+
+/// Removes rules without a journal (it was deleted), if no TUN device is there any more that they lead to.
+fn cleanup_orphans() -> Result<CleanupReport, SteeringError> {
+    let mut report = CleanupReport::default();
+    let mut rtnl = Rtnetlink::open().map_err(at("open a netlink socket"))?;
+    let links = routes::links(&mut rtnl).map_err(at("list the interfaces"))?;
+    for family in Family::present() {
+        let all = dump_rules(&mut rtnl, family).map_err(at("list the policy rules"))?;
+        let ours: Vec<Rule> = all.iter().filter_map(Rule::from_message).collect();
+        let alive = |rule: &Rule| {
+            let tun = rule.iif.as_ref().filter(|name| *name != "lo" && matches!(rule.action, rules::Action::Goto(_)));
+            tun.is_some_and(|name| links.values().any(|link| link.name == *name))
+        };
+        if ours.is_empty() || ours.iter().any(alive) {
+            continue;
+        }
+        take_out_rules(&mut rtnl, family, &mut report).map_err(at("remove the policy rules"))?;
+        take_out_routes(&mut rtnl, family, &mut report).map_err(at("remove the routes"))?;
+        nat::remove(family).map_err(at("remove the nft table"))?;
+    }
+    Ok(report)
+}

@@ -1,0 +1,156 @@
+//! The command line: one file per subcommand. Exit codes: 0 all is well, 1 it failed, 2 it was called wrongly.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use argh::FromArgs;
+
+mod demo;
+#[cfg(all(unix, feature = "live"))]
+mod logs;
+mod module;
+mod module_choice;
+mod replay;
+
+#[cfg(all(unix, feature = "live"))]
+mod cleanup;
+#[cfg(all(unix, feature = "live"))]
+mod config;
+#[cfg(all(unix, feature = "live"))]
+mod control;
+#[cfg(feature = "live")]
+mod doctor;
+#[cfg(all(unix, feature = "live"))]
+mod report;
+#[cfg(all(unix, feature = "live"))]
+mod run;
+#[cfg(all(unix, feature = "live"))]
+mod status;
+#[cfg(all(unix, feature = "live"))]
+mod top;
+
+#[derive(FromArgs)]
+/// A node of a programmable network: takes the packets that someone asked for out of this machine's traffic, shows them
+/// to small sandboxed Luau modules, and lets everything else alone.
+#[argh(
+    note = "Logs go to standard error; NETSERV_LOG sets what is shown (error, warn, info, debug, trace).",
+    example = "See what a module does to a capture file, without root:\n  {command_name} replay in.pcap --module modules/monitor",
+    example = "Run it on this machine's traffic, as root:\n  {command_name} run --link tun --module modules/monitor",
+    error_code(1, "It failed; standard error says why."),
+    error_code(2, "It was called wrongly.")
+)]
+struct Netserv {
+    /// print the version
+    #[argh(switch)]
+    version: bool,
+
+    #[argh(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(FromArgs)]
+#[argh(subcommand)]
+enum Command {
+    #[cfg(all(unix, feature = "live"))]
+    Run(run::Run),
+    Replay(replay::Replay),
+    Demo(demo::Demo),
+    Module(module::Module),
+    #[cfg(all(unix, feature = "live"))]
+    Status(status::Status),
+    #[cfg(all(unix, feature = "live"))]
+    Top(top::Top),
+    #[cfg(all(unix, feature = "live"))]
+    Report(report::Report),
+    #[cfg(feature = "live")]
+    Doctor(doctor::Doctor),
+    #[cfg(all(unix, feature = "live"))]
+    Cleanup(cleanup::Cleanup),
+}
+
+/// Why a command did not do what it was asked for.
+#[derive(Debug)]
+enum CliError {
+    /// It was called wrongly.
+    Usage(String),
+    /// It failed.
+    Failure(String),
+    /// What it says cannot be written.
+    Output(io::Error),
+}
+
+impl CliError {
+    /// Any error as a failure, with its causes.
+    fn failure(error: impl std::error::Error) -> CliError {
+        let mut text = error.to_string();
+        let mut source = error.source();
+        while let Some(cause) = source {
+            text.push_str(&format!(": {cause}"));
+            source = cause.source();
+        }
+        CliError::Failure(text)
+    }
+}
+
+impl From<io::Error> for CliError {
+    fn from(error: io::Error) -> CliError {
+        CliError::Output(error)
+    }
+}
+
+/// Runs the command that the arguments name.
+#[must_use]
+pub fn main() -> ExitCode {
+    let arguments: Vec<String> = match std::env::args_os().map(std::ffi::OsString::into_string).collect() {
+        Ok(arguments) => arguments,
+        Err(argument) => return exit(Err(CliError::Usage(format!("{argument:?} is not valid UTF-8")))),
+    };
+    let words: Vec<&str> = arguments.iter().skip(1).map(String::as_str).collect();
+    let mut out = io::stdout().lock();
+    let result = match Netserv::from_args(&["netserv"], &words) {
+        Ok(netserv) => netserv.run(&mut out),
+        Err(early) if early.status.is_ok() => writeln!(out, "{}", early.output).map_err(CliError::Output),
+        Err(early) => Err(CliError::Usage(early.output.trim_end().to_owned())),
+    };
+    exit(result.and_then(|()| Ok(out.flush()?)))
+}
+
+impl Netserv {
+    fn run(self, out: &mut dyn Write) -> Result<(), CliError> {
+        if self.version {
+            return Ok(writeln!(out, "netserv {}", env!("CARGO_PKG_VERSION"))?);
+        }
+        match self.command {
+            None => Err(CliError::Usage("no command is given; `netserv --help` lists them".to_owned())),
+            #[cfg(all(unix, feature = "live"))]
+            Some(Command::Run(command)) => command.run(),
+            Some(Command::Replay(command)) => command.run(out),
+            Some(Command::Demo(command)) => command.run(out),
+            Some(Command::Module(command)) => command.run(out),
+            #[cfg(all(unix, feature = "live"))]
+            Some(Command::Status(command)) => command.run(out),
+            #[cfg(all(unix, feature = "live"))]
+            Some(Command::Top(command)) => command.run(out),
+            #[cfg(all(unix, feature = "live"))]
+            Some(Command::Report(command)) => command.run(out),
+            #[cfg(feature = "live")]
+            Some(Command::Doctor(command)) => command.run(out),
+            #[cfg(all(unix, feature = "live"))]
+            Some(Command::Cleanup(command)) => command.run(out),
+        }
+    }
+}
+
+fn exit(result: Result<(), CliError>) -> ExitCode {
+    let (code, text) = match result {
+        Ok(()) => return ExitCode::SUCCESS,
+        // Whoever reads has enough, like `head`.
+        Err(CliError::Output(e)) if e.kind() == io::ErrorKind::BrokenPipe => return ExitCode::SUCCESS,
+        Err(CliError::Output(e)) => (1, format!("cannot write: {e}")),
+        Err(CliError::Failure(text)) => (1, text),
+        Err(CliError::Usage(text)) => (2, text),
+    };
+    // Nothing is left to be done if even this cannot be written.
+    let _ = writeln!(io::stderr(), "netserv: {text}");
+    ExitCode::from(code)
+}

@@ -1,0 +1,153 @@
+//! `netserv module`: making, checking and testing modules, and loading them into a running node.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use argh::FromArgs;
+
+use crate::cli::CliError;
+use crate::drivers::{modtest, module_new};
+
+#[derive(FromArgs)]
+/// make, check and test modules; load them into a running node and unload them
+#[argh(subcommand, name = "module")]
+pub(super) struct Module {
+    #[argh(subcommand)]
+    command: Command,
+}
+
+#[derive(FromArgs)]
+#[argh(subcommand)]
+enum Command {
+    New(New),
+    Check(Check),
+    Test(Test),
+    #[cfg(all(unix, feature = "live"))]
+    Load(live::Load),
+    #[cfg(all(unix, feature = "live"))]
+    Unload(live::Unload),
+}
+
+#[derive(FromArgs)]
+/// make the folder of a new module that works, with tests and types for editors
+#[argh(subcommand, name = "new", example = "{command_name} my-module")]
+struct New {
+    /// its name: lower case letters, digits and `-`
+    #[argh(positional)]
+    name: String,
+
+    /// where the folder is made (default: the current folder)
+    #[argh(option, default = "PathBuf::from(\".\")", arg_name = "dir", long = "in")]
+    parent: PathBuf,
+}
+
+#[derive(FromArgs)]
+/// check a module without running any of its code, and say what it asks for
+#[argh(subcommand, name = "check", example = "{command_name} modules/monitor")]
+struct Check {
+    /// its folder
+    #[argh(positional, arg_name = "dir")]
+    folder: PathBuf,
+}
+
+#[derive(FromArgs)]
+/// run a module's tests, tests/*.luau, on virtual time
+#[argh(subcommand, name = "test", example = "{command_name} modules/monitor")]
+struct Test {
+    /// its folder
+    #[argh(positional, arg_name = "dir")]
+    folder: PathBuf,
+}
+
+impl Module {
+    pub(super) fn run(self, out: &mut dyn Write) -> Result<(), CliError> {
+        match self.command {
+            Command::New(command) => {
+                let folder = module_new::new(&command.name, &command.parent).map_err(CliError::failure)?;
+                Ok(writeln!(out, "{}", folder.display())?)
+            }
+            Command::Check(command) => {
+                let report = module_new::check(&command.folder).map_err(CliError::failure)?;
+                Ok(writeln!(out, "{}", report.to_string().trim_end())?)
+            }
+            Command::Test(command) => {
+                let report = modtest::test(&command.folder).map_err(CliError::failure)?;
+                writeln!(out, "{report}")?;
+                match report.passed() {
+                    true => Ok(()),
+                    false => Err(CliError::Failure(format!("the tests of {} do not pass", report.module))),
+                }
+            }
+            #[cfg(all(unix, feature = "live"))]
+            Command::Load(command) => command.run(out),
+            #[cfg(all(unix, feature = "live"))]
+            Command::Unload(command) => command.run(out),
+        }
+    }
+}
+
+/// What needs a running node.
+#[cfg(all(unix, feature = "live"))]
+mod live {
+    use std::io::Write;
+    use std::path::PathBuf;
+
+    use argh::FromArgs;
+
+    use crate::cli::{CliError, control, module_choice};
+    use crate::drivers::live::control::Request;
+
+    #[derive(FromArgs)]
+    /// load a module into the running node
+    #[argh(subcommand, name = "load", example = "{command_name} modules/uppercase --name shout --property word=hello")]
+    pub(super) struct Load {
+        /// its folder
+        #[argh(positional, arg_name = "dir")]
+        folder: PathBuf,
+
+        /// what the instance is called (default: the module's name)
+        #[argh(option)]
+        name: Option<String>,
+
+        /// a property, as key=value; may be given several times
+        #[argh(option, arg_name = "key=value")]
+        property: Vec<String>,
+
+        /// the node's control socket
+        #[argh(option, arg_name = "path")]
+        control: Option<PathBuf>,
+    }
+
+    #[derive(FromArgs)]
+    /// unload a module instance from the running node
+    #[argh(subcommand, name = "unload", example = "{command_name} shout")]
+    pub(super) struct Unload {
+        /// what it is called; `netserv status` lists them
+        #[argh(positional)]
+        name: String,
+
+        /// the node's control socket
+        #[argh(option, arg_name = "path")]
+        control: Option<PathBuf>,
+    }
+
+    impl Load {
+        pub(super) fn run(self, out: &mut dyn Write) -> Result<(), CliError> {
+            let properties = self.property.iter().map(String::as_str);
+            let properties = module_choice::properties(properties).map_err(CliError::Usage)?;
+            let failed = |e| CliError::Failure(format!("{}: {e}", self.folder.display()));
+            // The node may have another working folder.
+            let folder = std::fs::canonicalize(&self.folder).map_err(failed)?;
+            let request = Request::Load { folder, name: self.name, properties };
+            let answer = control::ask(self.control, &request)?;
+            Ok(writeln!(out, "loaded as instance {}", answer["instance"])?)
+        }
+    }
+
+    impl Unload {
+        pub(super) fn run(self, out: &mut dyn Write) -> Result<(), CliError> {
+            control::ask(self.control, &Request::Unload { name: self.name.clone() })?;
+            Ok(writeln!(out, "unloaded {}", self.name)?)
+        }
+    }
+}

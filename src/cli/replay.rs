@@ -1,0 +1,92 @@
+//! `netserv replay`.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::PathBuf;
+
+use argh::FromArgs;
+
+use crate::base::limits::{FLOWS_DEFAULT, FLOWS_MAX};
+use crate::cli::CliError;
+use crate::cli::module_choice::ModuleArgument;
+use crate::drivers::module_dir;
+use crate::drivers::replay::{self, Capture, ModuleOrder, Options};
+
+#[derive(FromArgs)]
+/// run modules on capture files, at virtual time; needs no root
+#[argh(
+    subcommand,
+    name = "replay",
+    note = "Reads pcap and pcapng. The same files give the same output and report, byte for byte.",
+    example = "{command_name} in.pcap --module modules/monitor",
+    example = "{command_name} in.pcap --module modules/uppercase --out out.pcap"
+)]
+pub(super) struct Replay {
+    /// capture files, in their order
+    #[argh(positional)]
+    captures: Vec<PathBuf>,
+
+    /// module folder, with properties as DIR,key=value,...; may be given several times
+    #[argh(option, arg_name = "dir")]
+    module: Vec<ModuleArgument>,
+
+    /// write what comes out into this pcap file
+    #[argh(option, arg_name = "file")]
+    out: Option<PathBuf>,
+
+    /// print the report as JSON
+    #[argh(switch)]
+    json: bool,
+
+    /// seed of everything random (default: 0)
+    #[argh(option, default = "0")]
+    seed: u64,
+
+    /// flows remembered at once (default: 65536)
+    #[argh(option, arg_name = "count", default = "FLOWS_DEFAULT")]
+    flows_max: u32,
+}
+
+impl Replay {
+    pub(super) fn run(self, out: &mut dyn Write) -> Result<(), CliError> {
+        if self.captures.is_empty() {
+            return Err(CliError::Usage("no capture file is given; see `netserv replay --help`".to_owned()));
+        }
+        if self.flows_max == 0 || self.flows_max > FLOWS_MAX {
+            let text = format!("--flows-max {} is not between 1 and {FLOWS_MAX}", self.flows_max);
+            return Err(CliError::Usage(text));
+        }
+        let order = |argument: &ModuleArgument| {
+            let module = module_dir::load(&argument.folder).map_err(CliError::failure)?;
+            Ok(ModuleOrder { module, name: None, properties: argument.properties.clone() })
+        };
+        let modules = self.module.iter().map(order).collect::<Result<Vec<_>, CliError>>()?;
+        let mut file = match &self.out {
+            Some(path) => {
+                let failed = |e| CliError::Failure(format!("cannot write {}: {e}", path.display()));
+                Some(BufWriter::new(File::create(path).map_err(failed)?))
+            }
+            None => None,
+        };
+        let options = Options {
+            out: file.as_mut().map(|file| file as &mut dyn Write),
+            seed: self.seed,
+            flows_max: self.flows_max,
+        };
+        let report = replay::run(self.captures.iter().map(|path| Capture::file(path)), modules, options);
+        let report = report.map_err(CliError::failure)?;
+        if let Some(mut file) = file {
+            file.flush().map_err(|e| CliError::Failure(format!("cannot write the output: {e}")))?;
+        }
+        if self.json {
+            serde_json::to_writer_pretty(&mut *out, &report).map_err(|e| CliError::Output(e.into()))?;
+            writeln!(out)?;
+        } else {
+            write!(out, "{report}")?;
+        }
+        match report.is_complete() {
+            true => Ok(()),
+            false => Err(CliError::Failure("not every capture file could be read to its end".to_owned())),
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! `netserv run`.
+
+use std::path::PathBuf;
+
+use argh::FromArgs;
+
+use crate::base::filter::Filter;
+use crate::cli::config::FileConfig;
+use crate::cli::module_choice::ModuleArgument;
+use crate::cli::{CliError, logs};
+use crate::drivers::live::config::{LinkChoice, LiveConfig, ModuleChoice};
+use crate::drivers::live::{self, control};
+
+#[derive(FromArgs)]
+/// run a node on real links until Ctrl-C or SIGTERM
+#[argh(
+    subcommand,
+    name = "run",
+    note = "Options add to what the configuration file says; --link, and --own, --forwarded and --to-self together,\nreplace it. Whatever was put into the kernel is taken out when the node stops, and after a crash at the next\nstart or by `netserv cleanup`. Every key of the file: docs/configuration.md.",
+    example = "Count who talks to whom through this machine:\n  {command_name} --link tun --module modules/monitor",
+    example = "A bump in the wire between two interfaces:\n  {command_name} --link pcap:eth0,eth1 --module modules/uppercase",
+    example = "Look only:\n  {command_name} --link tap:eth0 --module modules/monitor",
+    example = "Measure the way through the node, without a module:\n  {command_name} --link tun --capture \"udp port 5001\" --forwarded"
+)]
+pub(super) struct Run {
+    /// configuration file, TOML
+    #[argh(option, arg_name = "file")]
+    config: Option<PathBuf>,
+
+    /// tun, tun:NAME, pcap:IF1,IF2 or tap:IF; may be given several times (default: tun)
+    #[argh(option, arg_name = "link")]
+    link: Vec<LinkChoice>,
+
+    /// module folder, with properties as DIR,key=value,...; may be given several times
+    #[argh(option, arg_name = "dir")]
+    module: Vec<ModuleArgument>,
+
+    /// capture this although no module asks for it, such as "tcp port 80"; may be given several times
+    #[argh(option, arg_name = "filter")]
+    capture: Vec<Filter>,
+
+    /// steer traffic that this machine forwards (default, with --own)
+    #[argh(switch)]
+    forwarded: bool,
+
+    /// steer traffic that this machine sends, and its answers (default, with --forwarded)
+    #[argh(switch)]
+    own: bool,
+
+    /// steer traffic to this machine itself
+    #[argh(switch)]
+    to_self: bool,
+
+    /// never use the offload header of TUN devices
+    #[argh(switch)]
+    plain: bool,
+
+    /// where the control socket is to be; `none` for none
+    #[argh(option, arg_name = "path")]
+    control: Option<PathBuf>,
+
+    /// what to log: error, warn, info, debug, trace, or a filter such as info,module=debug
+    #[argh(option, arg_name = "level")]
+    log: Option<String>,
+}
+
+impl Run {
+    pub(super) fn run(self) -> Result<(), CliError> {
+        let file = match &self.config {
+            Some(path) => FileConfig::read(path).map_err(CliError::Failure)?,
+            None => FileConfig::default(),
+        };
+        logs::show(self.log.as_deref(), file.log.as_deref())?;
+        let config = self.merge(file.live()?);
+        live::run(&config).map_err(CliError::failure)
+    }
+
+    /// The configuration with what the command line says.
+    fn merge(self, mut config: LiveConfig) -> LiveConfig {
+        if !self.link.is_empty() {
+            config.links = self.link;
+        }
+        let named =
+            |module: ModuleArgument| ModuleChoice { folder: module.folder, name: None, properties: module.properties };
+        config.modules.extend(self.module.into_iter().map(named));
+        config.capture.extend(self.capture);
+        if self.forwarded || self.own || self.to_self {
+            let steering = &mut config.steering;
+            (steering.forwarded, steering.own, steering.to_self) = (self.forwarded, self.own, self.to_self);
+        }
+        config.plain |= self.plain;
+        config.control = match self.control.or(config.control) {
+            Some(path) if path.as_os_str() == "none" => None,
+            path => Some(path.unwrap_or_else(control::default_path)),
+        };
+        config
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn merged(words: &[&str], config: LiveConfig) -> LiveConfig {
+        Run::from_args(&["run"], words).map_err(|e| e.output).unwrap().merge(config)
+    }
+
+    #[test]
+    fn the_command_line_adds_to_the_file_and_replaces_links_and_steering() {
+        let file = LiveConfig {
+            links: vec![LinkChoice::Tap { interface: "eth0".into() }],
+            capture: vec!["icmp".parse().unwrap()],
+            ..LiveConfig::default()
+        };
+        let config =
+            merged(&["--link", "tun:a", "--capture", "tcp port 80", "--to-self", "--control", "none"], file.clone());
+        assert_eq!(config.links, [LinkChoice::Tun { name: Some("a".into()) }]);
+        assert_eq!(config.capture.len(), 2);
+        assert!(config.steering.to_self && !config.steering.own && !config.steering.forwarded);
+        assert_eq!(config.control, None);
+        let config = merged(&[], file.clone());
+        assert_eq!((config.links, config.steering), (file.links, file.steering));
+        assert_eq!(config.control, Some(control::default_path()));
+    }
+
+    #[test]
+    fn wrong_options_say_what_is_right() {
+        for (words, part) in [
+            (["--link", "wire"], "pcap:IF1,IF2"),
+            (["--capture", "tcp forth"], "does not belong into a filter"),
+            (["--module", "a,b"], "key=value"),
+        ] {
+            let early = Run::from_args(&["run"], &words).map(|_| ()).unwrap_err();
+            assert!(early.status.is_err() && early.output.contains(part), "{}", early.output);
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! Views of a node as data, and as text.
+
+pub mod status;
+pub mod table;

@@ -1,0 +1,9 @@
+//! The only loops: each gives a node its inputs, drains its outputs, and knows what time it is.
+
+pub mod demo;
+#[cfg(all(unix, feature = "live"))]
+pub mod live;
+pub mod modtest;
+pub mod module_dir;
+pub mod module_new;
+pub mod replay;
