@@ -63,6 +63,12 @@ impl Replay {
         let modules = self.module.iter().map(order).collect::<Result<Vec<_>, CliError>>()?;
         let mut file = match &self.out {
             Some(path) => {
+                // It would be emptied before it is read.
+                let same = |capture: &PathBuf| capture.canonicalize().ok() == path.canonicalize().ok();
+                if path.exists() && self.captures.iter().any(same) {
+                    let text = format!("--out {} is one of the captures; give it another name", path.display());
+                    return Err(CliError::Usage(text));
+                }
                 let failed = |e| CliError::Failure(format!("cannot write {}: {e}", path.display()));
                 Some(BufWriter::new(File::create(path).map_err(failed)?))
             }
