@@ -73,6 +73,7 @@ fn monitor_said(report: &Report) -> Said {
 }
 
 /// Prints why a test does nothing. Where everything must be there (`NETSERV_REQUIRE_ALL`), that is a failure.
+#[expect(clippy::print_stdout, reason = "whoever runs the test must see it")]
 fn skipped(why: &str) {
     assert!(std::env::var_os("NETSERV_REQUIRE_ALL").is_none(), "NETSERV_REQUIRE_ALL is set, but {why}");
     println!("skipped: {why}");

@@ -90,9 +90,8 @@ impl Replay {
         } else {
             write!(out, "{report}")?;
         }
-        match report.is_complete() {
-            true => Ok(()),
-            false => Err(CliError::Failure("not every capture file could be read to its end".to_owned())),
-        }
+        let errors = report.files.iter().filter_map(|f| Some(format!("{} {}", f.name, f.error.as_ref()?)));
+        let errors: Vec<String> = errors.collect();
+        if errors.is_empty() { Ok(()) } else { Err(CliError::Failure(errors.join("; "))) }
     }
 }
