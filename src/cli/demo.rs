@@ -20,7 +20,9 @@ impl Demo {
     pub(super) fn run(self, out: &mut dyn Write) -> Result<(), CliError> {
         demo::run(out, self.json).map_err(|e| match e {
             demo::DemoError::Write(e) => CliError::Output(e),
-            other => CliError::failure(other),
+            error @ (demo::DemoError::Module { .. } | demo::DemoError::Replay(_) | demo::DemoError::Capture(_)) => {
+                CliError::failure(error)
+            }
         })
     }
 }

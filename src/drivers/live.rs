@@ -33,7 +33,7 @@ use crate::container::instance::LogLevel;
 use crate::container::surroundings::CpuGuard;
 use crate::container::watch::Watch;
 use crate::dashboard::status::Status;
-use crate::drivers::live::config::{LiveConfig, ModuleChoice};
+use crate::drivers::live::config::{LinkChoice, LiveConfig, ModuleChoice};
 use crate::drivers::live::control::server::ControlServer;
 use crate::drivers::live::control::{ControlError, Request};
 use crate::drivers::live::links::{LinkError, Links, Order};
@@ -72,6 +72,9 @@ pub enum LiveError {
     /// The control socket.
     #[error(transparent)]
     Control(#[from] ControlError),
+    /// The kernel hands the chosen traffic to one device.
+    #[error("there can be only one TUN link")]
+    TwoTuns,
     /// There must be something to look at.
     #[error("no link is given; use --link tun, --link pcap:IF1,IF2 or --link tap:IF")]
     NoLink,
@@ -134,6 +137,9 @@ impl Live {
         if config.links.is_empty() {
             return Err(LiveError::NoLink);
         }
+        if config.links.iter().filter(|link| matches!(link, LinkChoice::Tun { .. })).count() > 1 {
+            return Err(LiveError::TwoTuns);
+        }
         let system = |action| move |source| LiveError::System { action, source };
         let poll = Poll::new().map_err(system("make a poll"))?;
         let waker = Waker::new(poll.registry(), WAKE).map_err(system("make a waker"))?;
@@ -154,7 +160,8 @@ impl Live {
             wall,
             cpu: CpuGuard::Watch(watch),
         });
-        for line in steer::restore_left_behind(&config.state) {
+        // A node that lives is in the way only of another one that steers, which is told when it begins to.
+        for line in clean_up(&config.state).unwrap_or_default() {
             tracing::info!("left behind by a node that was killed: {line}");
         }
         let mut links = Links::new();
@@ -239,7 +246,6 @@ impl Live {
         let mut events = Events::with_capacity(EVENTS);
         let mut control_tokens = Vec::new();
         while !self.is_stopping {
-            self.steerer.heartbeat();
             self.wait(&mut events)?;
             self.now = Instant::from_nanos(u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX));
             if self.has_modules {
@@ -266,6 +272,7 @@ impl Live {
             }
             self.serve(&mut control_tokens);
             self.take_orders();
+            self.steerer.refresh(self.now);
             self.is_stopping |= self.signals.came();
         }
         Ok(())

@@ -3,19 +3,29 @@
 use std::path::Path;
 use std::time::Duration;
 
-use platform::steering::{Applied, Masquerade, Match, Plan, Steering, SteeringError};
+use platform::steering::{self, Applied, Masquerade, Match, Options, Plan, Steering, SteeringError};
 
 use crate::base::filter::{Filter, Prefix};
+use crate::base::time::Instant;
 use crate::dashboard::status::SteeringStatus;
 use crate::drivers::live::config::{LinkChoice, LiveConfig, SteeringChoice};
 use crate::drivers::live::links::{Link, Links};
+
+/// `SO_MARK` of the node's own sockets, whose traffic is never steered.
+const OWN_MARK: u32 = 0x4e53;
+/// How often it is looked whether interfaces, addresses and routes have changed; and how often something that failed is
+/// tried again.
+const REFRESH_PERIOD: Duration = Duration::from_secs(1);
 
 /// What was changed on this machine for the node, and how it is taken back.
 pub(super) struct Steerer {
     steering: Option<Box<dyn Steering>>,
     choice: SteeringChoice,
+    /// What is to be steered, whether or not it is.
+    plan: Plan,
     applied: Applied,
     error: Option<SteeringError>,
+    refresh_at: Instant,
     #[cfg(target_os = "linux")]
     offloads: Vec<platform::capture::offloads::OffloadsOff>,
 }
@@ -32,22 +42,25 @@ pub(super) fn restore_left_behind(state: &Path) -> Vec<String> {
 }
 
 /// Takes out the rules that a killed node left behind; says what, in a person's words.
-pub(super) fn clean_up(_state: &Path) -> Result<Vec<String>, SteeringError> {
-    Ok(Vec::new())
+pub(super) fn clean_up(state: &Path) -> Result<Vec<String>, SteeringError> {
+    let report = steering::cleanup(state)?;
+    Ok(if report.is_empty() { Vec::new() } else { vec![report.to_string()] })
 }
 
 impl Steerer {
     pub(super) fn new(config: &LiveConfig, links: &Links) -> Result<Steerer, SteeringError> {
-        let _tun = links.iter().find_map(|link| match link {
+        let tun = links.iter().find_map(|link| match link {
             Link::Tun(tun) => Some(tun.tun().name().to_owned()),
             Link::Port(_) => None,
         });
-        let steering: Option<Box<dyn Steering>> = None;
+        let open = |tun| steering::open(Options { tun, own_mark: OWN_MARK, journal_dir: config.state.clone() });
         let mut steerer = Steerer {
-            steering,
+            steering: tun.map(open).transpose()?,
             choice: config.steering,
+            plan: Plan::default(),
             applied: Applied::default(),
             error: None,
+            refresh_at: Instant::START + REFRESH_PERIOD,
             #[cfg(target_os = "linux")]
             offloads: Vec::new(),
         };
@@ -92,19 +105,50 @@ impl Steerer {
 
     /// Steers exactly what the filters name.
     pub(super) fn steer(&mut self, filters: &[Filter]) {
-        let Some(steering) = &mut self.steering else { return };
-        match steering.apply(&plan(filters, self.choice)) {
+        self.plan = plan(filters, self.choice);
+        if let Some(steering) = &mut self.steering {
+            let result = steering.apply(&self.plan);
+            self.take(result);
+        }
+    }
+
+    /// Keeps what now holds, and says what is new.
+    fn take(&mut self, result: Result<Applied, SteeringError>) {
+        match result {
             Ok(applied) => {
                 for note in applied.notes.iter().filter(|note| !self.applied.notes.contains(note)) {
                     tracing::info!("{note}");
                 }
-                (self.applied, self.error) = (applied, None);
+                if self.error.take().is_some() {
+                    tracing::info!("steering works again");
+                }
+                self.applied = applied;
             }
             Err(e) => {
-                tracing::warn!("nothing is steered: {e}");
+                if self.error.as_ref().is_none_or(|before| before.to_string() != e.to_string()) {
+                    tracing::warn!("nothing is steered: {e}");
+                }
                 (self.applied, self.error) = (Applied::default(), Some(e));
             }
         }
+    }
+
+    /// Follows changes of the machine.
+    pub(super) fn refresh(&mut self, now: Instant) {
+        let Some(steering) = &mut self.steering else { return };
+        if now < self.refresh_at {
+            return;
+        }
+        self.refresh_at = now + REFRESH_PERIOD;
+        let result = match self.error {
+            Some(_) => steering.apply(&self.plan),
+            None => match steering.refresh() {
+                Ok(None) => return,
+                Ok(Some(applied)) => Ok(applied),
+                Err(e) => Err(e),
+            },
+        };
+        self.take(result);
     }
 
     /// Whether what was asked for is steered.
@@ -112,12 +156,9 @@ impl Steerer {
         self.error.take().map_or(Ok(()), Err)
     }
 
-    /// Tells the guard that the loop turns.
-    pub(super) fn heartbeat(&mut self) {}
-
-    /// The longest time between two heartbeats.
+    /// The longest time until the next [`Steerer::refresh`].
     pub(super) fn longest_wait(&self) -> Option<Duration> {
-        None
+        self.steering.is_some().then_some(REFRESH_PERIOD)
     }
 
     /// Takes everything back.

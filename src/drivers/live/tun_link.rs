@@ -15,6 +15,8 @@ use crate::wire::segment;
 
 /// `EINVAL`: the kernel does not take this packet, or not this offload header.
 const INVALID: i32 = 22;
+/// `ENOBUFS` of Linux: the kernel has no memory for it now.
+const NO_BUFFERS: i32 = 105;
 
 /// A TUN device, with the packets that wait to be written into it.
 pub(super) struct TunLink {
@@ -220,8 +222,6 @@ fn is_refused(error: &io::Error) -> bool {
 
 /// As which drop a failed write counts.
 pub(super) fn reason(error: &io::Error) -> DropReason {
-    match error.kind() {
-        ErrorKind::WouldBlock | ErrorKind::OutOfMemory => DropReason::LinkFull,
-        _ => DropReason::LinkDown,
-    }
+    let is_full = error.kind() == ErrorKind::WouldBlock || error.kind() == ErrorKind::OutOfMemory;
+    if is_full || error.raw_os_error() == Some(NO_BUFFERS) { DropReason::LinkFull } else { DropReason::LinkDown }
 }

@@ -65,7 +65,7 @@ fn run(shared: &Shared, watch: &Watch) {
     let (mut last, mut idle) = (0, 0);
     while !shared.ended.load(Ordering::SeqCst) {
         let turns = shared.turns.load(Ordering::SeqCst);
-        idle = if turns == last && turns % 2 == 0 { idle + 1 } else { 0 };
+        idle = if turns == last && turns.is_multiple_of(2) { idle + 1 } else { 0 };
         last = turns;
         if idle < IDLE_TICKS {
             thread::sleep(TICK);
