@@ -43,6 +43,8 @@ fn try_start(watch: &Watch) -> Result<Instance, Fault> {
         name: "watched".to_owned(),
         version: semver::Version::new(1, 0, 0),
         summary: String::new(),
+        authors: Vec::new(),
+        licence: String::new(),
         entry: "init.luau".to_owned(),
         sees: Sees::Headers,
         changes: Changes::Nothing,
@@ -52,6 +54,7 @@ fn try_start(watch: &Watch) -> Result<Instance, Fault> {
         limits: Limits { memory_bytes: 16 << 20, cpu_ms_per_call: LIMIT_MS, timers: 1 },
         properties: Default::default(),
         counters: Default::default(),
+        filter_rules: Vec::new(),
     };
     let files = [("init.luau".to_owned(), code.as_bytes().to_vec())].into();
     let module = Module { manifest: Rc::new(manifest), source: Rc::new(ModuleSource { files }) };
