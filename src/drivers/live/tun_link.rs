@@ -18,10 +18,18 @@ const INVALID: i32 = 22;
 /// `ENOBUFS` of Linux: the kernel has no memory for it now.
 const NO_BUFFERS: i32 = 105;
 
+/// Packets that are read before the first of them is written, while nothing can be joined: few, so that what the kernel
+/// has just freed is still in the cache when it allocates.
+const BATCH_ALONE: usize = 16;
+/// The same once packets were joined in a batch.
+const BATCH_JOINING: usize = 128;
+
 /// A TUN device, with the packets that wait to be written into it.
 pub(super) struct TunLink {
     tun: Tun,
     waiting: Vec<Waiting>,
+    /// How many may wait.
+    waiting_max: usize,
     joinable: Joinable,
     /// Where a super-packet is put together that the kernel did not take.
     whole: Vec<u8>,
@@ -44,6 +52,7 @@ impl TunLink {
         TunLink {
             tun,
             waiting: Vec::new(),
+            waiting_max: BATCH_ALONE,
             joinable,
             whole: Vec::new(),
             segment: Vec::new(),
@@ -72,9 +81,11 @@ impl TunLink {
         Ok(Some(TunPacket { at: start + HEAD_BYTES, len, offload }))
     }
 
-    /// Keeps a packet of the arena until [`TunLink::flush`].
-    pub(super) fn push(&mut self, packet: TunPacket) {
+    /// Keeps a packet of the arena until [`TunLink::flush`]; answers whether it is time for that.
+    pub(super) fn push(&mut self, packet: TunPacket) -> bool {
         self.waiting.push(Waiting::new(packet.at, packet.len, packet.offload));
+        // A super-packet has nothing to wait for.
+        self.waiting.len() >= self.waiting_max || packet.offload.is_super_packet()
     }
 
     /// Writes all that waits; calls `failed` for each packet that could not be written.
@@ -82,6 +93,7 @@ impl TunLink {
         if self.waiting.len() > 1 && self.joinable != Joinable::NOTHING {
             coalesce::join(arena.bytes(), &mut self.waiting, self.joinable);
         }
+        let joined_before = self.counters.joined_packets;
         for index in 0..self.waiting.len() {
             let waiting = self.waiting[index];
             if waiting.joined {
@@ -95,6 +107,10 @@ impl TunLink {
                 self.counters.not_sent += 1;
                 failed(reason(&e));
             }
+        }
+        if self.waiting.len() > 1 {
+            let has_joined = self.counters.joined_packets > joined_before;
+            self.waiting_max = if has_joined { BATCH_JOINING } else { BATCH_ALONE };
         }
         self.waiting.clear();
     }
