@@ -149,7 +149,7 @@ def rtt(free):
     return measure
 
 
-LOSS_SECONDS, LOSS_LOW, LOSS_HIGH, LOSS_STEP = 0.6, 20_000, 1_300_000, 10_000
+LOSS_SECONDS, LOSS_LOW, LOSS_HIGH, LOSS_STEP = 0.4, 20_000, 1_300_000, 20_000
 
 
 def loss_free(lab, variant, seconds):
