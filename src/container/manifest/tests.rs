@@ -103,7 +103,7 @@ fn names_line_key_value_and_remedy_of_what_is_wrong() {
         ("colour = 1", "line 5: unknown field `colour`, expected one of `name`"),
         ("[limits]\nmemory = 5", "line 6: unknown field `memory`, expected one of `memory_bytes`"),
         ("[permissions]\nlisten = true", "line 6: unknown field `listen`, expected `inject`"),
-        ("[limits]\nmemory_bytes = 5", "line 6: limits.memory_bytes = 5 cannot be; write a number from 1048576 to"),
+        ("[limits]\nmemory_bytes = 5", "line 6: limits.memory_bytes = 5 cannot be; write a number from 2097152 to"),
         (
             "[limits]\ncpu_ms_per_call = -1",
             "line 6: limits.cpu_ms_per_call = -1 cannot be; write a number from 1 to 1000",

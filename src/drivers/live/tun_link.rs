@@ -225,3 +225,6 @@ pub(super) fn reason(error: &io::Error) -> DropReason {
     let is_full = error.kind() == ErrorKind::WouldBlock || error.kind() == ErrorKind::OutOfMemory;
     if is_full || error.raw_os_error() == Some(NO_BUFFERS) { DropReason::LinkFull } else { DropReason::LinkDown }
 }
+
+#[cfg(test)]
+mod tests;
