@@ -3,6 +3,7 @@
 //! Nearly all unsafe code of the program is here; each block says why it is sound.
 
 pub mod capture;
+pub mod guard;
 pub mod machine;
 pub mod steering;
 #[cfg(unix)]

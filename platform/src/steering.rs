@@ -209,6 +209,13 @@ pub fn open(options: Options) -> Result<Box<dyn Steering>, SteeringError> {
     }
 }
 
+/// Keeps a TUN device that is not yet up from sending packets of its own: what comes out of it is then steered traffic
+/// and nothing else.
+#[cfg(target_os = "linux")]
+pub(crate) fn quiet(tun: &str) -> io::Result<()> {
+    linux::quiet(tun)
+}
+
 /// Takes out what a node that died left behind in this network namespace.
 ///
 /// # Errors

@@ -100,6 +100,18 @@ pub fn run(config: &LiveConfig) -> Result<(), LiveError> {
     result
 }
 
+/// The hidden subcommand that calls [`guard`] with a journal.
+pub const GUARD_SUBCOMMAND: &str = platform::guard::SUBCOMMAND;
+
+/// The guard of a node, in a process of its own; see [`platform::guard`].
+///
+/// # Errors
+///
+/// What could not be taken out of the kernel.
+pub fn guard(journal: &std::path::Path) -> io::Result<()> {
+    platform::guard::main(journal)
+}
+
 /// Takes out of the kernel what a killed node left behind; says what, in a person's words.
 ///
 /// # Errors
@@ -272,6 +284,7 @@ impl Live {
             }
             self.serve(&mut control_tokens);
             self.take_orders();
+            self.steerer.beat(self.now);
             self.steerer.refresh(self.now);
             self.is_stopping |= self.signals.came();
         }

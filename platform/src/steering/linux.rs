@@ -253,7 +253,7 @@ impl LinuxSteering {
         kept_switches.extend(switched.keys);
         pass.notes.extend(switched.notes);
         let untracked = self.untracked(plan, family, tables, found, pass, &use_, &local);
-        self.put_untracked(family, untracked, pass)?;
+        self.put_untracked(family, untracked, found, pass)?;
         // Routes come before the rules that lead to them, and go after them.
         self.add_routes(family, tables, &routes, pass.tun)?;
         let wanted = Wanted {
@@ -348,6 +348,7 @@ impl LinuxSteering {
         &mut self,
         family: Family,
         untracked: Option<Untracked>,
+        found: &nat::Found,
         pass: &mut Pass,
     ) -> Result<(), SteeringError> {
         match untracked {
@@ -358,7 +359,7 @@ impl LinuxSteering {
                     family.version(),
                     nat::TABLE,
                 ));
-                if self.untracked.get(&family) != Some(&wanted) {
+                if self.untracked.get(&family) != Some(&wanted) || !found.ours.contains(&family) {
                     nat::put(&wanted).map_err(at("keep steered packets out of connection tracking"))?;
                     self.untracked.insert(family, wanted);
                 }
@@ -552,6 +553,11 @@ fn take_out_routes(rtnl: &mut Rtnetlink, family: Family, report: &mut CleanupRep
         }
     }
     Ok(())
+}
+
+/// See [`super::quiet`].
+pub(super) fn quiet(tun: &str) -> io::Result<()> {
+    switches::quiet_tun(tun)
 }
 
 /// See [`super::cleanup`].

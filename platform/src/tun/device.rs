@@ -38,6 +38,11 @@ impl Tun {
 
     fn with_device(device: SyncDevice, has_header: bool) -> io::Result<Tun> {
         device.set_nonblocking(true)?;
+        #[cfg(target_os = "linux")]
+        {
+            crate::steering::quiet(&device.name()?)?;
+            device.enabled(true)?;
+        }
         let (name, index) = (device.name()?, device.if_index()?);
         Ok(Tun { device, name, index, has_header })
     }
@@ -115,7 +120,7 @@ impl std::fmt::Debug for Tun {
 }
 
 fn build(options: &TunOptions, header: bool) -> io::Result<SyncDevice> {
-    let mut builder = DeviceBuilder::new().layer(Layer::L3).mtu(TUN_MTU).enable(true);
+    let mut builder = DeviceBuilder::new().layer(Layer::L3).mtu(TUN_MTU).enable(cfg!(not(target_os = "linux")));
     if let Some(name) = &options.name {
         builder = builder.name(name.clone());
     }

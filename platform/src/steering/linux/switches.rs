@@ -18,13 +18,18 @@ pub(super) struct Switched {
     pub(super) notes: Vec<String>,
 }
 
-/// Prepares the TUN device: it forwards, takes packets with this machine's own source addresses, and is silent.
+/// Prepares the TUN device: it forwards, and takes packets with this machine's own source addresses.
 pub(super) fn prepare_tun(tun: &str) -> io::Result<()> {
     let v4 = |key: &str, value| write_sysctl(&format!("net/ipv4/conf/{tun}/{key}"), value);
     v4("forwarding", "1")?;
     v4("accept_local", "1")?;
     // Loose: what comes out of the device may have any source to which there is a way.
     v4("rp_filter", "2")?;
+    quiet_tun(tun)
+}
+
+/// Keeps the kernel from sending packets of its own through the device.
+pub(super) fn quiet_tun(tun: &str) -> io::Result<()> {
     if read_sysctl(&format!("net/ipv6/conf/{tun}/forwarding")).is_err() {
         return Ok(());
     }

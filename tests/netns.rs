@@ -1,0 +1,24 @@
+//! End to end: the real program, in network namespaces of our own, with real traffic.
+//!
+//! Needs root, a TUN device and a few programs; what is missing skips a test and says so, or fails it where
+//! `NETSERV_REQUIRE_ALL=1` is set. Nothing outside of the namespaces is touched; they and all processes in them are
+//! removed at the end, also after a panic.
+
+#![cfg(all(target_os = "linux", feature = "live"))]
+
+#[path = "netns/death.rs"]
+mod death;
+#[path = "netns/forwarded.rs"]
+mod forwarded;
+
+
+#[path = "netns/masquerade.rs"]
+mod masquerade;
+#[path = "netns/own.rs"]
+mod own;
+#[path = "netns/paths.rs"]
+mod paths;
+#[path = "netns/traffic.rs"]
+mod traffic;
+#[path = "netns/world.rs"]
+mod world;
