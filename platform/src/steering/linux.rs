@@ -365,9 +365,7 @@ impl LinuxSteering {
                 }
                 Ok(())
             }
-            None if self.untracked.remove(&family).is_some() => {
-                nat::remove(family).map_err(at("remove the nft table"))
-            }
+            None if self.untracked.remove(&family).is_some() => nat::remove(family).map_err(at("remove the nft table")),
             None => Ok(()),
         }
     }
@@ -504,9 +502,7 @@ fn remove_second_local_rule(rtnl: &mut Rtnetlink, family: Family) -> io::Result<
     let all = dump_rules(rtnl, family)?;
     let mut local = all.iter().filter(|rule| rules::plain_local(rule) == Some(rules::INBOUND));
     match (local.next(), local.next()) {
-        (Some(first), Some(second)) if first == second => {
-            rtnl.change(RouteNetlinkMessage::DelRule(first.clone()), 0)
-        }
+        (Some(first), Some(second)) if first == second => rtnl.change(RouteNetlinkMessage::DelRule(first.clone()), 0),
         _ => Ok(()),
     }
 }

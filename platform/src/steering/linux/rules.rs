@@ -272,9 +272,8 @@ pub(super) fn of_family(matches: &[Match], family: Family) -> Vec<Match> {
 ///
 /// `rules` are ours of one family in the kernel's order.
 pub(super) fn jumps_come_first(rules: &[Rule]) -> bool {
-    let first_table = |preference| {
-        rules.iter().position(|r| r.preference == preference && matches!(r.action, Action::Table(_)))
-    };
+    let first_table =
+        |preference| rules.iter().position(|r| r.preference == preference && matches!(r.action, Action::Table(_)));
     let last_jump =
         |preference| rules.iter().rposition(|r| r.preference == preference && matches!(r.action, Action::Goto(_)));
     match (last_jump(INBOUND), first_table(INBOUND)) {
