@@ -11,7 +11,6 @@ mod death;
 #[path = "netns/forwarded.rs"]
 mod forwarded;
 
-
 #[path = "netns/masquerade.rs"]
 mod masquerade;
 #[path = "netns/own.rs"]

@@ -52,8 +52,7 @@ impl Guard {
     /// Why there is no second process.
     pub fn start(journal: &Path) -> io::Result<Guard> {
         // The file itself, even if it was replaced or removed since the start.
-        let program =
-            if cfg!(target_os = "linux") { "/proc/self/exe".into() } else { std::env::current_exe()? };
+        let program = if cfg!(target_os = "linux") { "/proc/self/exe".into() } else { std::env::current_exe()? };
         let mut command = Command::new(program);
         command.arg(SUBCOMMAND).arg(journal);
         Guard::start_as(command)
@@ -135,7 +134,11 @@ pub fn main(journal: &Path) -> io::Result<()> {
 }
 
 /// Waits for signs of life; calls `take_out` when they stay away, and when they end.
-fn watch(signs: &mpsc::Receiver<u8>, patience: Duration, mut take_out: impl FnMut() -> io::Result<()>) -> io::Result<()> {
+fn watch(
+    signs: &mpsc::Receiver<u8>,
+    patience: Duration,
+    mut take_out: impl FnMut() -> io::Result<()>,
+) -> io::Result<()> {
     loop {
         match signs.recv_timeout(patience) {
             Ok(FAREWELL) => return Ok(()),

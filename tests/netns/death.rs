@@ -148,7 +148,10 @@ fn a_second_node_and_cleanup_leave_a_running_node_alone() {
     let config = world.dir.join("r.toml");
     let second = world.try_sh(
         "r",
-        &format!("timeout 10 {NETSERV} run --config {} --control none --link tun:second --capture all", config.display()),
+        &format!(
+            "timeout 10 {NETSERV} run --config {} --control none --link tun:second --capture all",
+            config.display()
+        ),
     );
     assert!(!second.status.success() && second.status.code() != Some(124), "{second:?}");
     assert!(!with_node.contains("second"));

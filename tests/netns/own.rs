@@ -59,7 +59,8 @@ fn traffic_to_this_machine_passes_the_node_when_asked_for() {
     let mut world = World::line();
     world.serve("r");
     let before = world.snapshot("r");
-    let node = world.node("r", "--link tun --to-self --own --capture 'tcp' --capture 'udp' --capture icmp --capture icmpv6");
+    let node =
+        world.node("r", "--link tun --to-self --own --capture 'tcp' --capture 'udp' --capture icmp --capture icmpv6");
     let moved = world.everything("a", "10.1.0.1", "fd00:1::1", 5);
     // Also by the address of the other side.
     world.everything("a", "10.2.0.1", "fd00:2::1", 1);

@@ -152,12 +152,19 @@ fn many_filters_become_few_rules_that_miss_nothing() {
         return;
     }
     let world = World::line();
-    let filters: String = (0..2_000)
-        .map(|i| format!(", \"icmp from 10.1.{}.{} to 10.2.0.2 and back\"", i / 250, i % 250))
-        .collect();
+    let filters: String =
+        (0..2_000).map(|i| format!(", \"icmp from 10.1.{}.{} to 10.2.0.2 and back\"", i / 250, i % 250)).collect();
     let file = world.dir.join("many.toml");
-    std::fs::write(&file, format!("state = {:?}\ncontrol = {:?}\ncapture = [{}]\n",
-        world.dir.join("state-r"), world.dir.join("r.sock"), filters.trim_start_matches(", "))).unwrap();
+    std::fs::write(
+        &file,
+        format!(
+            "state = {:?}\ncontrol = {:?}\ncapture = [{}]\n",
+            world.dir.join("state-r"),
+            world.dir.join("r.sock"),
+            filters.trim_start_matches(", ")
+        ),
+    )
+    .unwrap();
     let before = world.snapshot("r");
     let node = world.node_with("r", &file, "--link tun --forwarded");
     let steering = node.status()["steering"].clone();

@@ -138,5 +138,4 @@ impl World {
 }
 
 /// A display filter for packets with a wrong checksum.
-pub(crate) const WRONG_CHECKSUM: &str =
-    r#"ip.checksum.status == "Bad" || tcp.checksum.status == "Bad" || udp.checksum.status == "Bad" || icmp.checksum.status == "Bad" || icmpv6.checksum.status == "Bad""#;
+pub(crate) const WRONG_CHECKSUM: &str = r#"ip.checksum.status == "Bad" || tcp.checksum.status == "Bad" || udp.checksum.status == "Bad" || icmp.checksum.status == "Bad" || icmpv6.checksum.status == "Bad""#;

@@ -11,8 +11,20 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 pub(crate) const NETSERV: &str = env!("CARGO_BIN_EXE_netserv");
-const PROGRAMS: &[&str] =
-    &["ip", "ping", "iperf3", "curl", "python3", "nft", "iptables", "tshark", "tcpdump", "ethtool", "sha256sum", "sysctl"];
+const PROGRAMS: &[&str] = &[
+    "ip",
+    "ping",
+    "iperf3",
+    "curl",
+    "python3",
+    "nft",
+    "iptables",
+    "tshark",
+    "tcpdump",
+    "ethtool",
+    "sha256sum",
+    "sysctl",
+];
 /// Longest time that anything is waited for.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -62,7 +74,10 @@ impl World {
         let world = World { tag, dir, namespaces: namespaces.to_vec(), children: Vec::new() };
         for name in namespaces {
             must(Command::new("ip").args(["netns", "add", &world.ns(name)]));
-            world.sh(name, "ip link set lo up; sysctl -qw net.ipv6.conf.default.accept_dad=0 net.ipv6.conf.all.accept_dad=0");
+            world.sh(
+                name,
+                "ip link set lo up; sysctl -qw net.ipv6.conf.default.accept_dad=0 net.ipv6.conf.all.accept_dad=0",
+            );
         }
         world
     }
@@ -73,10 +88,13 @@ impl World {
         for (host, net) in [("a", 1), ("b", 2)] {
             let (near, far) = (format!("{host}0"), format!("r{host}"));
             world.link(host, &near, "r", &far);
-            world.sh(host, &format!(
-                "ip addr add 10.{net}.0.2/24 dev {near}; ip addr add fd00:{net}::2/64 dev {near}
+            world.sh(
+                host,
+                &format!(
+                    "ip addr add 10.{net}.0.2/24 dev {near}; ip addr add fd00:{net}::2/64 dev {near}
                  ip route add default via 10.{net}.0.1; ip -6 route add default via fd00:{net}::1"
-            ));
+                ),
+            );
             world.sh("r", &format!("ip addr add 10.{net}.0.1/24 dev {far}; ip addr add fd00:{net}::1/64 dev {far}"));
         }
         world.sh("r", "sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1");
@@ -87,9 +105,10 @@ impl World {
     /// Joins two namespaces, both ends up and without checksum offload, so that each packet carries a whole checksum.
     pub(crate) fn link(&self, one: &str, one_if: &str, other: &str, other_if: &str) {
         let (n1, n2) = (self.ns(one), self.ns(other));
-        must(Command::new("ip").args([
-            "link", "add", one_if, "netns", &n1, "type", "veth", "peer", "name", other_if, "netns", &n2,
-        ]));
+        must(
+            Command::new("ip")
+                .args(["link", "add", one_if, "netns", &n1, "type", "veth", "peer", "name", other_if, "netns", &n2]),
+        );
         self.sh(one, &format!("ip link set {one_if} up"));
         self.sh(other, &format!("ip link set {other_if} up"));
     }
@@ -130,7 +149,8 @@ impl World {
 
     /// Starts something that runs until the end of the world.
     pub(crate) fn start(&mut self, ns: &str, script: &str) {
-        let child = self.command(ns, &format!("exec {script}")).stdout(Stdio::null()).stdin(Stdio::null()).spawn().unwrap();
+        let child =
+            self.command(ns, &format!("exec {script}")).stdout(Stdio::null()).stdin(Stdio::null()).spawn().unwrap();
         self.children.push(child);
     }
 
@@ -187,7 +207,9 @@ impl Drop for World {
         for name in &self.namespaces {
             let ns = self.ns(name);
             let processes = Command::new("ip").args(["netns", "pids", &ns]).output();
-            for process in processes.map(|o| String::from_utf8_lossy(&o.stdout).into_owned()).iter().flat_map(|t| t.lines()) {
+            for process in
+                processes.map(|o| String::from_utf8_lossy(&o.stdout).into_owned()).iter().flat_map(|t| t.lines())
+            {
                 let _ = Command::new("kill").args(["-9", process]).output();
             }
             let _ = Command::new("ip").args(["netns", "del", &ns]).output();
