@@ -10,6 +10,8 @@
 mod death;
 #[path = "netns/forwarded.rs"]
 mod forwarded;
+#[path = "netns/inline.rs"]
+mod inline;
 
 #[path = "netns/masquerade.rs"]
 mod masquerade;

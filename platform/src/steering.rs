@@ -115,12 +115,6 @@ pub enum SteeringError {
         /// What is wrong.
         source: io::Error,
     },
-    /// The kernel would drop this machine's own packets when they come back.
-    #[error(
-        "this machine's own IPv4 traffic cannot be steered while net.ipv4.conf.all.rp_filter is 1; \
-         set it to 0 and the interfaces' own rp_filter to 1, which protects them as well, or steer only what is forwarded"
-    )]
-    ReversePath,
 }
 
 impl SteeringError {

@@ -63,7 +63,10 @@ fn traffic_to_this_machine_passes_the_node_when_asked_for() {
         world.node("r", "--link tun --to-self --own --capture 'tcp' --capture 'udp' --capture icmp --capture icmpv6");
     let moved = world.everything("a", "10.1.0.1", "fd00:1::1", 5);
     // Also by the address of the other side.
-    world.everything("a", "10.2.0.1", "fd00:2::1", 1);
+    for (host, url) in [("10.2.0.1", "10.2.0.1"), ("fd00:2::1", "[fd00:2::1]")] {
+        assert_eq!(world.ping("a", host, 3, ""), 0, "{host}");
+        world.download("a", url, 5);
+    }
     assert!(node.bytes_in() > moved, "{:#}", node.status());
     node.stop();
     must_be_as_before(&world, "r", &before);
@@ -88,4 +91,23 @@ fn established_connections_survive_the_coming_and_going_of_filters() {
     assert!(transfer.wait().unwrap().success());
     assert_eq!(world.ping("a", "10.2.0.2", 5, ""), 0);
     node.stop();
+}
+
+#[test]
+fn neighbours_are_found_anew_while_everything_is_captured() {
+    if !can_run() {
+        return;
+    }
+    let world = World::line();
+    for (ns, arguments) in [("a", "--own --to-self"), ("r", "--own --to-self --forwarded")] {
+        let node = world.node(ns, &format!("--link tun {arguments} --capture all"));
+        for to in ["10.2.0.2", "fd00:2::2"] {
+            for host in ["a", "r", "b"] {
+                world.sh(host, "ip neigh flush all");
+            }
+            assert_eq!(world.ping("a", to, 3, ""), 0, "{to}, the node on {ns}");
+        }
+        assert!(node.packets_in() >= 12);
+        node.stop();
+    }
 }

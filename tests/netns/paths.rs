@@ -175,3 +175,29 @@ fn many_filters_become_few_rules_that_miss_nothing() {
     node.stop();
     must_be_as_before(&world, "r", &before);
 }
+
+#[test]
+fn strict_reverse_path_checks_drop_nothing() {
+    if !can_run() {
+        return;
+    }
+    let mut world = World::line();
+    world.serve("b");
+    let filters = ["udp port 7000", "udp to 10.2.0.2 port 7000", "udp from 10.2.0.2 port 7000"];
+    for strict in ["a0.rp_filter=1 net.ipv4.conf.ra.rp_filter=1 net.ipv4.conf.rb.rp_filter=1", "all.rp_filter=1"] {
+        for ns in ["a", "r"] {
+            world.try_sh(ns, &format!("sysctl -qw net.ipv4.conf.{strict}"));
+        }
+        for (ns, arguments) in [("r", "--forwarded"), ("a", "--own")] {
+            for filter in filters {
+                let node = world.node(ns, &format!("--link tun {arguments} --capture '{filter}'"));
+                assert_eq!(world.ask("a", "10.2.0.2", 7000, &["one", "two"]), ["one", "two"], "{filter} on {ns}");
+                // Both directions: with one alone, the interface drops the other.
+                assert!(node.packets_in() >= 4, "{filter} on {ns}");
+                let notes = node.status()["steering"]["notes"].to_string();
+                assert_eq!(notes.contains("rp_filter"), filter != filters[0], "{notes}");
+                node.stop();
+            }
+        }
+    }
+}

@@ -104,7 +104,7 @@ impl World {
             assert_eq!(self.ask(ns, host, 7000, &["one", "two"]), ["one", "two"]);
             bytes += self.iperf(ns, host, "-n 20M");
             bytes += self.iperf(ns, host, "-R -n 20M");
-            bytes += self.iperf(ns, host, "-u -b 50M -l 1200 -n 2M");
+            bytes += self.iperf(ns, host, "-u -b 20M -l 1200 -n 2M");
             self.download(ns, &url, megabytes);
             bytes += u64::from(megabytes) << 20;
         }

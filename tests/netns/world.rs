@@ -114,7 +114,7 @@ impl World {
     }
 
     /// Waits until the kernel has done by itself what it does after a link comes up.
-    fn settle(&self) {
+    pub(crate) fn settle(&self) {
         let snapshots = || self.namespaces.iter().map(|n| self.snapshot(n)).collect::<Vec<_>>();
         let mut before = snapshots();
         until("the namespaces come to rest", || {

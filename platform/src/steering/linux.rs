@@ -13,7 +13,7 @@ use netlink_packet_route::rule::RuleMessage;
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use self::coarsen::coarsen;
-use self::journal::{Journal, read_sysctl};
+use self::journal::Journal;
 use self::nat::Untracked;
 use self::netlink::{Changes, Rtnetlink};
 use self::routes::{Link, Net, OwnBy, Routes, Tables};
@@ -226,7 +226,10 @@ impl LinuxSteering {
         pass: &mut Pass,
         kept_switches: &mut BTreeSet<String>,
     ) -> Result<(), SteeringError> {
-        let all = rules::of_family(&plan.matches, family);
+        let mut all = rules::of_family(&plan.matches, family);
+        if family == Family::V4 {
+            self.add_answers(&mut all, pass);
+        }
         let matches = coarsen(&all, MATCHES_MAX);
         if matches.len() < all.len() {
             pass.notes.push(format!(
@@ -236,10 +239,10 @@ impl LinuxSteering {
                 matches.len(),
             ));
         }
-        let mut use_ = Use::of(plan, &matches);
+        let mut use_ = Use::of(plan, &rules::with_protocols(&matches, family));
         let mut routes = Routes::new();
         if !use_.own.is_empty() {
-            self.own_routes(plan, family, tables, pass, &mut use_, &mut routes)?;
+            self.own_routes(family, tables, pass, &mut use_, &mut routes)?;
         }
         let local = tables.local(pass.tun);
         if !use_.forwarded.is_empty() {
@@ -272,23 +275,31 @@ impl LinuxSteering {
         self.remove_routes(family, tables, &routes)
     }
 
+    /// Where an interface checks that answers would go out by it, what is steered in one direction must be steered in
+    /// the other as well: the check finds the rule, and would drop the answers.
+    fn add_answers(&self, matches: &mut Vec<Match>, pass: &mut Pass) {
+        let strict = switches::strict_interfaces(&pass.links, &self.options.tun);
+        let missing: Vec<Match> = matches.iter().map(reversed).filter(|m| !matches.contains(m)).collect();
+        if strict.is_empty() || missing.is_empty() {
+            return;
+        }
+        pass.notes.push(format!(
+            "answers are steered as well where a filter names one direction only: {} would drop them (rp_filter 1)",
+            strict.join(", "),
+        ));
+        matches.extend(missing);
+        matches.sort_unstable();
+        matches.dedup();
+    }
+
     fn own_routes(
         &mut self,
-        plan: &Plan,
         family: Family,
         tables: &Tables,
         pass: &mut Pass,
         use_: &mut Use,
         routes: &mut Routes,
     ) -> Result<(), SteeringError> {
-        if family == Family::V4 && read_sysctl("net/ipv4/conf/all/rp_filter").is_ok_and(|value| value == "1") {
-            if !plan.forwarded {
-                return Err(SteeringError::ReversePath);
-            }
-            pass.notes.push(SteeringError::ReversePath.to_string());
-            (use_.own, use_.inbound) = (Vec::new(), if plan.to_self { use_.inbound.clone() } else { Vec::new() });
-            return Ok(());
-        }
         let global = routes::with_global_v6(&mut self.rtnl).map_err(at("list the addresses"))?;
         let by = OwnBy {
             matches: &use_.own,

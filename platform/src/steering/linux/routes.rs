@@ -187,9 +187,12 @@ impl Tables {
         if nets.len() > OWN_ROUTES_MAX {
             return Ok(None);
         }
+        // An address of this machine would be answered by itself.
+        let taken: BTreeSet<Net> =
+            all.into_iter().chain(self.foreign().filter(|r| r.table == TABLE_LOCAL).map(|r| r.net)).collect();
         let mut routes = Routes::new();
         for net in nets {
-            let Some(sample) = sample(net, &all) else { continue };
+            let Some(sample) = sample(net, &taken) else { continue };
             routes.insert((TABLE_OWN, net), self.ask(rtnl, sample, by)?);
         }
         // Multicast and link-local traffic belongs to one link: it cannot take another way.
