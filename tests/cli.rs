@@ -39,7 +39,8 @@ fn every_command_explains_itself() {
 
 #[test]
 fn wrong_calls_end_with_2_and_say_why_on_standard_error() {
-    let calls: &[&[&str]] = &[&[], &["fly"], &["replay"], &["replay", "--no-such-option"], &["module"], &["module", "new"]];
+    let calls: &[&[&str]] =
+        &[&[], &["fly"], &["replay"], &["replay", "--no-such-option"], &["module"], &["module", "new"]];
     for words in calls {
         let (code, out, errors) = run(words);
         assert_eq!((code, out.as_str()), (2, ""), "{words:?}");
@@ -50,7 +51,7 @@ fn wrong_calls_end_with_2_and_say_why_on_standard_error() {
 #[test]
 fn failures_end_with_1_and_name_what_failed() {
     let calls: &[(&[&str], &str)] = &[
-        (&["replay", "no-such-file.pcap"], "not every capture file"),
+        (&["replay", "no-such-file.pcap"], "no-such-file.pcap"),
         (&["module", "check", "no-such-folder"], "no-such-folder"),
         (&["module", "test", "src"], "module.toml"),
     ];

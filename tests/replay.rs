@@ -72,20 +72,32 @@ fn monitor_said(report: &Report) -> Said {
     }
 }
 
+/// Prints why a test does nothing. Where everything must be there (`NETSERV_REQUIRE_ALL`), that is a failure.
+#[expect(clippy::print_stdout, reason = "whoever runs the test must see it")]
+fn skipped(why: &str) {
+    assert!(std::env::var_os("NETSERV_REQUIRE_ALL").is_none(), "NETSERV_REQUIRE_ALL is set, but {why}");
+    println!("skipped: {why}");
+}
+
 #[test]
 fn monitor_counts_what_tshark_counts() {
     if !tshark::is_installed() {
-        println!("skipped: tshark is not installed");
-        return;
+        return skipped("tshark is not installed");
     }
     let modules = modules(&["monitor"]);
+    let mut all = Said::default();
     for path in our_captures() {
         let (report, _) = replay(&path, &modules);
         let name = path.display();
         assert!(report.is_complete() && report.drops.is_empty(), "{name}: {report}");
         let said = tshark::ask(&path);
         assert_eq!(monitor_said(&report), said, "{name}: monitor left, tshark right");
+        all.add(said);
     }
+    // Silences between the files, in which flows are forgotten, lose nothing.
+    let captures: Vec<Capture<'_>> = our_captures().iter().map(|path| Capture::file(path)).collect();
+    let report = run(captures, modules, Options::default()).unwrap();
+    assert_eq!(monitor_said(&report), all, "all captures together: monitor left, tshark right");
 }
 
 #[test]
@@ -150,8 +162,9 @@ fn uppercase_changes_the_payloads_with_the_word_and_nothing_else() {
 #[test]
 fn the_captures_of_tcpdump_do_no_harm() {
     let Ok(folder) = std::env::var("NETSERV_TCPDUMP_TESTS") else {
-        println!("skipped: NETSERV_TCPDUMP_TESTS is not set; tests/replay/fetch-tcpdump-captures.sh FOLDER gets them");
-        return;
+        return skipped(
+            "NETSERV_TCPDUMP_TESTS is not set; tests/replay/fetch-tcpdump-captures.sh FOLDER gets the captures",
+        );
     };
     let found = captures(Path::new(&folder));
     assert!(found.len() > 300, "{folder} holds {} captures, not several hundred", found.len());

@@ -88,7 +88,6 @@ pub struct Port {
     capture: Capture<Active>,
     interface: String,
     link_type: i32,
-    descriptor: i32,
 }
 
 impl Port {
@@ -118,8 +117,7 @@ impl Port {
         if link_type != LINK_TYPE_ETHERNET && !LINK_TYPES_RAW.contains(&link_type) {
             return Err(CaptureError::LinkType { interface: interface.to_owned(), link_type });
         }
-        let descriptor = descriptor(&capture);
-        Ok(Port { capture, interface: interface.to_owned(), link_type, descriptor })
+        Ok(Port { capture, interface: interface.to_owned(), link_type })
     }
 
     /// The interface's name.
@@ -175,7 +173,7 @@ impl Port {
 #[cfg(unix)]
 impl std::os::fd::AsRawFd for Port {
     fn as_raw_fd(&self) -> std::os::fd::RawFd {
-        self.descriptor
+        std::os::fd::AsRawFd::as_raw_fd(&self.capture)
     }
 }
 
@@ -183,16 +181,6 @@ impl std::fmt::Debug for Port {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Port").field("interface", &self.interface).field("link_type", &self.link_type).finish()
     }
-}
-
-#[cfg(unix)]
-fn descriptor(capture: &Capture<Active>) -> i32 {
-    std::os::fd::AsRawFd::as_raw_fd(capture)
-}
-
-#[cfg(not(unix))]
-fn descriptor(_capture: &Capture<Active>) -> i32 {
-    -1
 }
 
 fn check_interface(interface: &str, mode: PortMode) -> Result<(), CaptureError> {

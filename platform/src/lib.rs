@@ -8,6 +8,7 @@ pub mod machine;
 pub mod steering;
 #[cfg(unix)]
 pub mod terminal;
+pub mod thread;
 pub mod tun;
 #[cfg(unix)]
 pub mod user;

@@ -55,7 +55,7 @@ pub const MANIFEST_BYTES_MAX: usize = 64 * 1024;
 /// Memory of an instance, in bytes, when its manifest says nothing.
 pub const MODULE_MEMORY_DEFAULT: u64 = 16 << 20;
 /// Least memory that an instance can start with, in bytes: Luau's own libraries take half of it.
-pub const MODULE_MEMORY_MIN: u64 = 1 << 20;
+pub const MODULE_MEMORY_MIN: u64 = 2 << 20;
 /// Most memory that a manifest may ask for, in bytes.
 pub const MODULE_MEMORY_MAX: u64 = 1 << 30;
 /// CPU time of one call, when the manifest says nothing.

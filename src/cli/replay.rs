@@ -63,6 +63,12 @@ impl Replay {
         let modules = self.module.iter().map(order).collect::<Result<Vec<_>, CliError>>()?;
         let mut file = match &self.out {
             Some(path) => {
+                // It would be emptied before it is read.
+                let same = |capture: &PathBuf| capture.canonicalize().ok() == path.canonicalize().ok();
+                if path.exists() && self.captures.iter().any(same) {
+                    let text = format!("--out {} is one of the captures; give it another name", path.display());
+                    return Err(CliError::Usage(text));
+                }
                 let failed = |e| CliError::Failure(format!("cannot write {}: {e}", path.display()));
                 Some(BufWriter::new(File::create(path).map_err(failed)?))
             }
@@ -84,9 +90,8 @@ impl Replay {
         } else {
             write!(out, "{report}")?;
         }
-        match report.is_complete() {
-            true => Ok(()),
-            false => Err(CliError::Failure("not every capture file could be read to its end".to_owned())),
-        }
+        let errors = report.files.iter().filter_map(|f| Some(format!("{} {}", f.name, f.error.as_ref()?)));
+        let errors: Vec<String> = errors.collect();
+        if errors.is_empty() { Ok(()) } else { Err(CliError::Failure(errors.join("; "))) }
     }
 }

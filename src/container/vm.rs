@@ -136,9 +136,6 @@ impl Vm {
                     if ffi::luau_load(state, PRELUDE_NAME.as_ptr(), code.as_ptr().cast(), code.len(), 0) != 0 {
                         ffi::lua_error(state);
                     }
-                    if ffi::luau_codegen_supported() != 0 {
-                        ffi::luau_codegen_compile(state, -1);
-                    }
                     ffi::lua_rawgetfield(state, ffi::LUA_REGISTRYINDEX, c"netserv_natives".as_ptr());
                     ffi::lua_rawgetfield(state, ffi::LUA_REGISTRYINDEX, c"netserv_shared".as_ptr());
                     ffi::lua_call(state, 2, 0);
@@ -187,17 +184,15 @@ fn keep_listed_globals(lua: &Lua) -> mlua::Result<()> {
     let globals = lua.globals();
     for pair in globals.clone().pairs::<String, mlua::Value>() {
         let (name, value) = pair?;
-        match value {
-            mlua::Value::Table(library) if libraries.contains(name.as_str()) => {
-                for member in library.clone().pairs::<String, mlua::Value>() {
-                    let member = member?.0;
-                    if !listed.contains(format!("{name}.{member}").as_str()) {
-                        library.raw_set(member, mlua::Value::Nil)?;
-                    }
+        if let (mlua::Value::Table(library), true) = (value, libraries.contains(name.as_str())) {
+            for member in library.clone().pairs::<String, mlua::Value>() {
+                let member = member?.0;
+                if !listed.contains(format!("{name}.{member}").as_str()) {
+                    library.raw_set(member, mlua::Value::Nil)?;
                 }
             }
-            _ if listed.contains(name.as_str()) => {}
-            _ => globals.raw_set(name, mlua::Value::Nil)?,
+        } else if !listed.contains(name.as_str()) {
+            globals.raw_set(name, mlua::Value::Nil)?;
         }
     }
     Ok(())

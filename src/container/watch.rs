@@ -77,6 +77,8 @@ impl Watch {
     /// Gives a VM its place. Its calls are killed once they have taken `limit_ms`.
     pub(crate) fn seat(&self, trigger: Trigger, limit_ms: u64) -> Seat {
         let mut observed = self.shared.lock();
+        // The calls of this seat begin to count anew: none of them may be taken for one of its last VM's.
+        *observed = Observed { seats: std::mem::take(&mut observed.seats), ..Observed::default() };
         let watched = Some(Watched { trigger, limit_ms });
         let index = match observed.seats.iter().position(Option::is_none) {
             Some(free) => {
@@ -163,3 +165,6 @@ impl Seat {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,7 +10,7 @@ use crate::base::rng::Rng;
 use crate::base::time::Instant;
 use crate::container::fault::Fault;
 use crate::container::instance::Instance;
-use crate::container::manifest::Manifest;
+use crate::container::manifest::{Limits, Manifest};
 use crate::container::module::Module;
 use crate::container::properties::Properties;
 use crate::container::surroundings::Surroundings;
@@ -60,6 +60,8 @@ pub struct InstanceView {
     pub counters: Vec<(String, u64)>,
     /// Memory of its VM, in bytes; 0 while it does not run.
     pub memory_bytes: u64,
+    /// What it may use.
+    pub limits: Limits,
 }
 
 /// Why a module is not loaded.
@@ -204,6 +206,7 @@ impl Slot {
             packets_native: self.packets_native,
             counters: counters.into_iter().map(|(name, count)| (name.to_owned(), count)).collect(),
             memory_bytes: self.instance.as_ref().map_or(0, Instance::memory_bytes),
+            limits: self.manifest().limits,
         }
     }
 }

@@ -6,6 +6,9 @@ use crate::base::stats::LinkStats;
 use crate::base::time::Instant;
 use crate::node::{InstanceState, InstanceView, LinkConfig, LinkKind, Node};
 
+/// Filters of an instance that are shown; it may have thousands.
+pub const FILTERS_SHOWN_MAX: usize = 64;
+
 /// A node at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Status {
@@ -103,8 +106,10 @@ pub struct InstanceStatus {
     pub faults: Vec<Count>,
     /// How often it was started again.
     pub restarts: u32,
-    /// Its filters, as text.
+    /// Its filters, as text; at most [`FILTERS_SHOWN_MAX`].
     pub filters: Vec<String>,
+    /// How many filters it has.
+    pub filter_count: usize,
     /// Packets that its handler saw.
     pub packets_seen: u64,
     /// Packets that native rules answered for.
@@ -113,6 +118,12 @@ pub struct InstanceStatus {
     pub counters: Vec<Count>,
     /// Memory of its VM, in bytes.
     pub memory_bytes: u64,
+    /// Most memory that it may use, in bytes.
+    pub memory_bytes_max: u64,
+    /// Most CPU time of one call, in ms.
+    pub cpu_ms_per_call_max: u64,
+    /// Most timers at once.
+    pub timers_max: u32,
 }
 
 impl Status {
@@ -178,10 +189,14 @@ fn instance(view: InstanceView, now: Instant) -> InstanceStatus {
         last_fault: view.last_fault,
         faults: counts(view.faults),
         restarts: view.restarts,
-        filters: view.filters.iter().map(ToString::to_string).collect(),
+        filters: view.filters.iter().take(FILTERS_SHOWN_MAX).map(ToString::to_string).collect(),
+        filter_count: view.filters.len(),
         packets_seen: view.packets_seen,
         packets_native: view.packets_native,
         counters: counts(view.counters),
         memory_bytes: view.memory_bytes,
+        memory_bytes_max: view.limits.memory_bytes,
+        cpu_ms_per_call_max: view.limits.cpu_ms_per_call,
+        timers_max: view.limits.timers,
     }
 }

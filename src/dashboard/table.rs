@@ -83,7 +83,7 @@ fn instances(text: &mut String, status: &Status, earlier: Option<&Status>, secon
             of(|i| i.packets_seen),
             of(|i| i.packets_native),
             faults.to_string(),
-            bytes(instance.memory_bytes as f64),
+            format!("{} of {}", bytes(instance.memory_bytes as f64), bytes(instance.memory_bytes_max as f64)),
             counts(&instance.counters),
         ]);
     }
@@ -94,7 +94,7 @@ fn instances(text: &mut String, status: &Status, earlier: Option<&Status>, secon
         }
         if !instance.filters.is_empty() {
             let shown: Vec<&str> = instance.filters.iter().take(3).map(String::as_str).collect();
-            let more = instance.filters.len() - shown.len();
+            let more = instance.filter_count.saturating_sub(shown.len());
             let more = if more > 0 { format!(" and {more} more") } else { String::new() };
             line(text, &format!("{} looks at: {}{more}", instance.name, shown.join("; ")));
         }
@@ -199,6 +199,9 @@ mod tests {
                 state: "running".into(),
                 last_fault: Some("limit\nbroken".into()),
                 filters: vec!["all".into(); 5],
+                filter_count: 5,
+                memory_bytes: 2 << 20,
+                memory_bytes_max: 16 << 20,
                 ..InstanceStatus::default()
             }],
             steering: SteeringStatus { rules: 4, notes: vec!["a note".into()], error: None },
@@ -221,6 +224,7 @@ mod tests {
             "evil [2J",
             "limit broken",
             "and 2 more",
+            "2.0 MiB of 16.0 MiB",
         ] {
             assert!(text.contains(part), "{part} is missing in\n{text}");
         }

@@ -14,11 +14,30 @@ pub(crate) struct Said {
     pub(crate) conversations: BTreeMap<Pair, Counts>,
 }
 
+impl Said {
+    /// Adds what was said of another capture.
+    pub(crate) fn add(&mut self, other: Said) {
+        for (name, counts) in other.protocols {
+            self.protocols.entry(name).or_default().add(counts);
+        }
+        for (pair, counts) in other.conversations {
+            self.conversations.entry(pair).or_default().add(counts);
+        }
+    }
+}
+
 /// Frames, and their bytes on the wire with the link header.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
     pub(crate) frames: u64,
     pub(crate) bytes: u64,
+}
+
+impl Counts {
+    fn add(&mut self, other: Counts) {
+        self.frames += other.frames;
+        self.bytes += other.bytes;
+    }
 }
 
 /// Two addresses, the smaller one first.

@@ -40,9 +40,13 @@ fn kernel() -> Finding {
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map_while(|part| part.parse::<u32>().ok());
     match (numbers.next(), numbers.next()) {
         (Some(major), Some(minor)) if (major, minor) >= (6, 2) => Finding::ok("kernel", release, meaning),
-        (Some(major), Some(minor)) if (major, minor) >= (4, 17) => {
-            Finding::not_ok("kernel", State::Warn, release, meaning, "a newer kernel makes bulk UDP several times faster")
-        }
+        (Some(major), Some(minor)) if (major, minor) >= (4, 17) => Finding::not_ok(
+            "kernel",
+            State::Warn,
+            release,
+            meaning,
+            "a newer kernel makes bulk UDP several times faster",
+        ),
         _ => Finding::not_ok("kernel", State::Missing, release, meaning, "steering needs Linux 4.17 or newer"),
     }
 }
@@ -136,16 +140,23 @@ fn count_rules() -> std::io::Result<usize> {
 fn forwarding(name: &'static str, path: &str, setting: &'static str) -> Finding {
     let meaning = "passing on traffic of other machines; not needed for this machine's own traffic";
     match read(path).as_deref() {
-        Some("0") => {
-            Finding::not_ok(name, State::Warn, format!("{setting} = 0"), meaning, format!("sysctl -w {setting}=1, if this is a router"))
-        }
+        Some("0") => Finding::not_ok(
+            name,
+            State::Warn,
+            format!("{setting} = 0"),
+            meaning,
+            format!("sysctl -w {setting}=1, if this is a router"),
+        ),
         Some(value) => Finding::ok(name, format!("{setting} = {value}"), meaning),
-        None => Finding::not_ok(name, State::Warn, format!("there is no {setting}"), meaning, "a kernel with this protocol"),
+        None => {
+            Finding::not_ok(name, State::Warn, format!("there is no {setting}"), meaning, "a kernel with this protocol")
+        }
     }
 }
 
 fn reverse_path() -> Finding {
-    let meaning = "packets come back from the TUN device with the address of another interface; a strict check drops them";
+    let meaning =
+        "packets come back from the TUN device with the address of another interface; a strict check drops them";
     match read("/proc/sys/net/ipv4/conf/all/rp_filter").as_deref() {
         Some("1") => Finding::not_ok(
             "reverse-path-filter",
@@ -154,9 +165,7 @@ fn reverse_path() -> Finding {
             meaning,
             "sysctl -w net.ipv4.conf.all.rp_filter=2 to capture this machine's own traffic; forwarded traffic is not concerned",
         ),
-        Some(value) => {
-            Finding::ok("reverse-path-filter", format!("net.ipv4.conf.all.rp_filter = {value}"), meaning)
-        }
+        Some(value) => Finding::ok("reverse-path-filter", format!("net.ipv4.conf.all.rp_filter = {value}"), meaning),
         None => Finding::ok("reverse-path-filter", "none", meaning),
     }
 }
@@ -178,7 +187,8 @@ fn user_namespaces() -> Finding {
             Finding::not_ok("user-namespaces", State::Warn, "none are allowed", meaning, remedy)
         }
         (_, true) => {
-            let remedy = "sysctl -w kernel.unprivileged_userns_clone=1, or kernel.apparmor_restrict_unprivileged_userns=0";
+            let remedy =
+                "sysctl -w kernel.unprivileged_userns_clone=1, or kernel.apparmor_restrict_unprivileged_userns=0";
             Finding::not_ok("user-namespaces", State::Warn, "only root may make them", meaning, remedy)
         }
         (max, false) => Finding::ok("user-namespaces", format!("up to {max}"), meaning),

@@ -71,6 +71,10 @@ impl Tun {
     ///
     /// `WouldBlock` when there is none; EBADFD when the device was deleted.
     pub fn recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        // Without the C library: its wrappers are points where a thread may be cancelled, which costs for each packet.
+        #[cfg(target_os = "linux")]
+        return Ok(rustix::io::read(&self.device, buffer)?);
+        #[cfg(not(target_os = "linux"))]
         self.device.recv(buffer)
     }
 
@@ -80,6 +84,9 @@ impl Tun {
     ///
     /// `InvalidInput` (EINVAL) for a packet that is neither IPv4 nor IPv6, and for super-packets on some kernels.
     pub fn send(&self, packet: &[u8]) -> io::Result<usize> {
+        #[cfg(target_os = "linux")]
+        return Ok(rustix::io::write(&self.device, packet)?);
+        #[cfg(not(target_os = "linux"))]
         self.device.send(packet)
     }
 
@@ -89,6 +96,9 @@ impl Tun {
     ///
     /// As [`Tun::send`].
     pub fn send_vectored(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        #[cfg(target_os = "linux")]
+        return Ok(rustix::io::writev(&self.device, pieces)?);
+        #[cfg(not(target_os = "linux"))]
         self.device.send_vectored(pieces)
     }
 

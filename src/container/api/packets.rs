@@ -15,7 +15,7 @@ pub(crate) fn find_bytes(host: &Host, arguments: &Arguments<'_>) -> Result<Answe
         return Err(format!("the text to look for has {} bytes; it may have {NEEDLE_BYTES_MAX}", needle.len()));
     }
     let Some(hay) = arguments.buffer(1)?.get(first..end) else { return Ok(Answer::Nil) };
-    host.guard().charge(hay.len() as u64 / 64);
+    host.guard().charge((hay.len() * (1 + needle.len())) as u64 / 64);
     let found = match needle {
         [] => Some(0),
         [head, tail @ ..] => find(hay, *head, tail),

@@ -122,6 +122,6 @@ fn effects(instance: &mut Instance) -> Vec<Effect> {
 fn message(result: Result<impl std::fmt::Debug, Fault>) -> String {
     match result.unwrap_err() {
         Fault::Raised { message } => message,
-        other => panic!("{other}"),
+        other @ (Fault::OutOfCpu { .. } | Fault::OutOfMemory { .. }) => panic!("{other}"),
     }
 }

@@ -125,7 +125,9 @@ pub(super) fn filters(rules: &[FilterRule], properties: &Properties) -> Result<V
             return Err(ManifestError::Filters { message });
         }
         rule.for_each(|filter| match contradiction(&filter) {
-            None => filters.push(filter),
+            // What is the same in both directions needs only one.
+            None => filters
+                .push(Filter { both_directions: filter.both_directions && filter.reversed() != filter, ..filter }),
             Some(why) => left_out = Some((filter, why)),
         });
     }

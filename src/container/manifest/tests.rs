@@ -103,7 +103,7 @@ fn names_line_key_value_and_remedy_of_what_is_wrong() {
         ("colour = 1", "line 5: unknown field `colour`, expected one of `name`"),
         ("[limits]\nmemory = 5", "line 6: unknown field `memory`, expected one of `memory_bytes`"),
         ("[permissions]\nlisten = true", "line 6: unknown field `listen`, expected `inject`"),
-        ("[limits]\nmemory_bytes = 5", "line 6: limits.memory_bytes = 5 cannot be; write a number from 1048576 to"),
+        ("[limits]\nmemory_bytes = 5", "line 6: limits.memory_bytes = 5 cannot be; write a number from 2097152 to"),
         (
             "[limits]\ncpu_ms_per_call = -1",
             "line 6: limits.cpu_ms_per_call = -1 cannot be; write a number from 1 to 1000",
@@ -232,4 +232,36 @@ fn lists_cannot_make_more_filters_than_an_instance_may_have() {
     let ports = format!("ports={}", ports.join(","));
     assert!(filters(WITH_PROPERTIES, &[&ports]).unwrap_err().contains("more than 10240 filters"));
     assert_eq!(filters(WITH_PROPERTIES, &[&ports, "version=4"]).unwrap().len(), 6_000);
+}
+
+#[test]
+fn a_filter_that_is_the_same_in_both_directions_is_asked_for_once() {
+    let rest = "[[filters]]\nfrom = \"$a\"\nto = \"$b\"\nboth_directions = true\n\
+        [config.a]\ntype = \"prefix\"\ndefault = \"any\"\nmeaning = \"x\"\n\
+        [config.b]\ntype = \"prefix\"\ndefault = \"any\"\nmeaning = \"x\"\n";
+    assert_eq!(filters(rest, &[]).unwrap(), ["all"]);
+    assert_eq!(filters(rest, &["a=10.0.0.1"]).unwrap(), ["from 10.0.0.1/32 and back"]);
+    assert_eq!(filters(rest, &["a=10.0.0.1", "b=10.0.0.1"]).unwrap(), ["from 10.0.0.1/32 to 10.0.0.1/32"]);
+}
+
+#[test]
+fn no_change_of_a_manifest_makes_reading_it_panic() {
+    let whole = include_str!("../../../modules/monitor/module.toml");
+    let mut rng = crate::base::rng::Rng::seeded(7);
+    let mut wrong = 0;
+    for _ in 0..2_000 {
+        let mut bytes = whole.as_bytes().to_vec();
+        for _ in 0..=rng.below(3) {
+            let at = rng.below(bytes.len() as u64) as usize;
+            match rng.below(4) {
+                0 => bytes[at] = rng.next_u64() as u8,
+                1 => drop(bytes.remove(at)),
+                2 => bytes.insert(at, b"\"[]{}=$.\n-9\xc3"[rng.below(12) as usize]),
+                _ => bytes.truncate(at.max(1)),
+            }
+        }
+        let text = String::from_utf8_lossy(&bytes);
+        wrong += u32::from(Manifest::parse(&text).is_err());
+    }
+    assert!(wrong > 500, "only {wrong} of 2000 were refused");
 }

@@ -12,6 +12,9 @@ use crate::container::vm::Vm;
 use crate::container::vm::arguments::{PRELUDE_SHOWN, module_line};
 use crate::container::vm::natives::ERROR_BYTES_MAX;
 
+/// Luau's text for an allocation that failed.
+const MEMORY_ERROR: &str = "not enough memory";
+
 /// What the Luau side has registered for calls from Rust.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Entry {
@@ -83,7 +86,14 @@ impl Registered {
         match entry {
             Entry::Buffer => self.buffer.set((data, len)),
             Entry::Counters => self.counters.set((data, len)),
-            _ => {}
+            Entry::Load
+            | Entry::Start
+            | Entry::Packet
+            | Entry::Timer
+            | Entry::FlowEnd
+            | Entry::Report
+            | Entry::Stop
+            | Entry::Grow => {}
         }
         self.references[*entry as usize].replace(reference)
     }
@@ -182,9 +192,11 @@ impl Vm {
                 // SAFETY: the thread ended with an error, which lies on top of its stack.
                 unsafe { error_text(self.thread) }
             };
-            match self.new_thread() {
-                Ok(()) => Fault::Raised { message },
-                Err(_) => self.out_of_memory(),
+            // A memory error that the module caught and raised again has become a text.
+            if message == MEMORY_ERROR || self.new_thread().is_err() {
+                self.out_of_memory()
+            } else {
+                Fault::Raised { message }
             }
         };
         if !fault.leaves_vm_usable() {

@@ -15,11 +15,13 @@ use crate::container::watch::Seat;
 
 /// Bytes of a fresh allocation that stand for one safepoint where time is virtual: about what filling them takes.
 const BYTES_PER_SAFEPOINT: u64 = 32;
-/// Where time is virtual, each safepoint of a VM that ever made an object this large counts for more: one library call
-/// may walk all of it.
+/// Where time is virtual, each safepoint of a VM that ever made an object this large counts for more: one operation may
+/// walk all of it.
 const LARGE_OBJECT_BYTES: u64 = 1 << 20;
-/// How much more, for each [`LARGE_OBJECT_BYTES`].
-const LARGE_OBJECT_SAFEPOINTS: u64 = 4;
+/// How much more, for each [`LARGE_OBJECT_BYTES`] of a string: two of them may be compared.
+const LARGE_STRING_SAFEPOINTS: u64 = 1024;
+/// How much more, for each [`LARGE_OBJECT_BYTES`] of anything else: a table that was emptied may be looked through.
+const LARGE_TABLE_SAFEPOINTS: u64 = 8;
 
 /// Counts, or lets count, what a call takes.
 pub(crate) struct Guard {
@@ -101,9 +103,10 @@ impl Guard {
         }
     }
 
-    fn allocated(&self, bytes: u64) {
+    fn allocated(&self, bytes: u64, is_string: bool) {
         if let Kind::Safepoints { each, .. } = &self.kind {
-            let weight = 1 + bytes / LARGE_OBJECT_BYTES * LARGE_OBJECT_SAFEPOINTS;
+            let more = if is_string { LARGE_STRING_SAFEPOINTS } else { LARGE_TABLE_SAFEPOINTS };
+            let weight = 1 + bytes / LARGE_OBJECT_BYTES * more;
             each.set(each.get().max(weight));
         }
         self.charge(bytes / BYTES_PER_SAFEPOINT);
@@ -138,7 +141,7 @@ impl Drop for Pause<'_> {
 ///
 /// Ending is a yield that nobody answers: nothing is unwound and no code of the module runs. Where Luau cannot yield
 /// (in comparators, metamethods and the like) it is an error, and whoever catches that meets the next safepoint.
-unsafe extern "C-unwind" fn interrupt(state: *mut ffi::lua_State, gc: c_int) {
+pub(super) unsafe extern "C-unwind" fn interrupt(state: *mut ffi::lua_State, gc: c_int) {
     // SAFETY: Luau calls this with a live state; the main thread's data is the host (see `Vm::start`).
     unsafe {
         if gc >= 0 {
@@ -165,14 +168,14 @@ unsafe extern "C-unwind" fn on_allocate(
     old_bytes: usize,
     new_bytes: usize,
     _category: u8,
-    _kind: c_int,
+    kind: c_int,
     _tag: c_int,
 ) {
     // SAFETY: as in `interrupt`.
     unsafe {
         let host = ffi::lua_getthreaddata(ffi::lua_mainthread(state)).cast::<Host>();
         if !host.is_null() && new_bytes > old_bytes {
-            (*host).guard().allocated(new_bytes as u64);
+            (*host).guard().allocated(new_bytes as u64, kind == ffi::LUA_TSTRING);
         }
     }
 }

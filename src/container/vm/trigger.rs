@@ -45,3 +45,14 @@ impl Trigger {
         field.store(value, Ordering::Release);
     }
 }
+
+/// A trigger of callbacks that no VM has.
+#[cfg(test)]
+pub(crate) fn of_no_vm() -> Trigger {
+    unsafe extern "C-unwind" fn nothing(_: *mut ffi::lua_State, _: c_int) {}
+    // SAFETY: all fields of the callbacks may be null; they are never freed.
+    unsafe {
+        let callbacks: &'static mut ffi::lua_Callbacks = Box::leak(Box::new(std::mem::zeroed()));
+        Trigger::new(NonNull::from(callbacks), nothing)
+    }
+}

@@ -42,6 +42,11 @@ impl Arena {
         self.next
     }
 
+    /// How much of it holds packets.
+    pub(super) fn used_bytes(&self) -> usize {
+        self.next - self.start
+    }
+
     /// Keeps what was read, up to `end`.
     pub(super) fn keep(&mut self, end: usize) {
         self.next = (end - self.start).next_multiple_of(ALIGN) + self.start;

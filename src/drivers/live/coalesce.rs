@@ -13,7 +13,7 @@ pub(super) const NONE: u32 = u32::MAX;
 /// Packets in one super-packet: UDP_MAX_SEGMENTS of Linux before 6.9.
 pub(super) const JOINED_MAX: usize = 64;
 /// Flows that can grow at the same time within a batch.
-const RUNS_OPEN: usize = 8;
+const RUNS_OPEN: usize = 16;
 const TCP_PSH: u8 = 0x08;
 const TCP_ACK: u8 = 0x10;
 
@@ -72,7 +72,6 @@ struct Candidate {
 /// A super-packet in the making.
 #[derive(Clone, Copy)]
 struct Run {
-    tag: u64,
     head: u32,
     tail: u32,
     first: Candidate,
@@ -82,40 +81,69 @@ struct Run {
     is_verified: bool,
 }
 
+/// The flows that were seen last. A packet that stands alone, as most do when many flows take turns, only leaves its tag
+/// and its number here; it is looked at more closely when another one of its flow comes.
+struct Open {
+    /// One cache line, compared at once; 0 for a free place.
+    tags: [u32; RUNS_OPEN],
+    heads: [u32; RUNS_OPEN],
+    runs: [Option<Run>; RUNS_OPEN],
+    oldest: usize,
+}
+
+impl Open {
+    fn new() -> Self {
+        Open { tags: [0; RUNS_OPEN], heads: [NONE; RUNS_OPEN], runs: [None; RUNS_OPEN], oldest: 0 }
+    }
+
+    fn find(&self, tag: u32) -> Option<usize> {
+        // All are compared, without a way out: the compiler makes a few vector instructions of it.
+        let mut found = 0_u32;
+        for (place, other) in self.tags.iter().enumerate() {
+            found |= u32::from(*other == tag) << place;
+        }
+        (found != 0).then(|| found.trailing_zeros() as usize)
+    }
+
+    /// A packet that may be the first of a run.
+    fn begin(&mut self, place: Option<usize>, tag: u32, head: u32) {
+        let place = place.unwrap_or_else(|| {
+            self.oldest = (self.oldest + 1) % RUNS_OPEN;
+            self.oldest
+        });
+        (self.tags[place], self.heads[place], self.runs[place]) = (tag, head, None);
+    }
+}
+
 /// Joins what can be joined, by setting `next` and `joined`. See [`finish`] for what is then to be done.
 pub(super) fn join(arena: &[u8], batch: &mut [Waiting], joinable: Joinable) {
-    let mut open: [Option<Run>; RUNS_OPEN] = [None; RUNS_OPEN];
-    let mut oldest = 0;
+    let mut open = Open::new();
     for index in 0..batch.len() {
         let waiting = batch[index];
-        let bytes = waiting.bytes(arena);
-        let Some(tag) = flow_tag(bytes) else { continue };
-        let candidate = examine(bytes, &waiting.offload, joinable);
-        let place = open.iter().position(|run| run.is_some_and(|run| run.tag == tag));
-        if let (Some(place), Some(candidate)) = (place, candidate)
-            && let Some(run) = &mut open[place]
-            && append(arena, batch, run, index as u32, candidate)
+        let Some(tag) = flow_tag(waiting.bytes(arena)) else { continue };
+        let place = open.find(tag);
+        if let Some(place) = place
+            && let Some(mut run) = open.runs[place].or_else(|| begin_run(arena, batch, open.heads[place], joinable))
+            && let Some(candidate) = examine(waiting.bytes(arena), &waiting.offload, joinable)
+            && append(arena, batch, &mut run, index as u32, candidate)
         {
-            if candidate.last || candidate.payload_bytes < run.first.payload_bytes || run.count == JOINED_MAX {
-                open[place] = None;
+            let is_full = run.count == JOINED_MAX || candidate.payload_bytes < run.first.payload_bytes;
+            match candidate.last || is_full {
+                true => open.tags[place] = 0,
+                false => open.runs[place] = Some(run),
             }
             continue;
         }
         // The flow's later packets must not overtake this one.
-        let place = place.unwrap_or_else(|| {
-            oldest = (oldest + 1) % RUNS_OPEN;
-            oldest
-        });
-        open[place] = candidate.filter(|c| !c.last).map(|first| Run {
-            tag,
-            head: index as u32,
-            tail: index as u32,
-            first,
-            count: 1,
-            payload_bytes: first.payload_bytes,
-            is_verified: false,
-        });
+        open.begin(place, tag, index as u32);
     }
+}
+
+/// The run that begins with packet `head`, if others can be joined to it.
+fn begin_run(arena: &[u8], batch: &[Waiting], head: u32, joinable: Joinable) -> Option<Run> {
+    let waiting = &batch[head as usize];
+    let first = examine(waiting.bytes(arena), &waiting.offload, joinable).filter(|first| !first.last)?;
+    Some(Run { head, tail: head, first, count: 1, payload_bytes: first.payload_bytes, is_verified: false })
 }
 
 /// Joins packet `index` to the run, if it continues it.
@@ -146,24 +174,22 @@ fn append(arena: &[u8], batch: &mut [Waiting], run: &mut Run, index: u32, candid
     true
 }
 
-/// Something that is equal for packets of one flow and rarely for others; `None` for what has no ports.
-fn flow_tag(bytes: &[u8]) -> Option<u64> {
-    let word = |at: usize| Some(u64::from(u32::from_ne_bytes(*bytes.get(at..)?.first_chunk()?)));
+/// Something that is equal for packets of one flow and rarely for others, never 0; `None` for what has no ports.
+fn flow_tag(bytes: &[u8]) -> Option<u32> {
+    let word = |at: usize| Some(u64::from_ne_bytes(*bytes.get(at..)?.first_chunk()?));
     let mix = |tag: u64, value: u64| (tag ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
-    match bytes.first()? >> 4 {
+    let ports = |at: usize| Some(u64::from(u32::from_ne_bytes(*bytes.get(at..)?.first_chunk()?)));
+    let tag = match bytes.first()? >> 4 {
         4 if matches!(bytes.get(9), Some(&(TCP | UDP))) => {
-            let ports_at = usize::from(bytes[0] & 15) * 4;
-            Some(mix(mix(word(12)?, word(16)?), word(ports_at)? ^ u64::from(bytes[9]) << 32))
+            mix(word(12)?, ports(usize::from(bytes[0] & 15) * 4)? ^ u64::from(bytes[9]) << 32)
         }
         6 if matches!(bytes.get(6), Some(&(TCP | UDP))) => {
-            let mut tag = word(40)? ^ u64::from(bytes[6]) << 32;
-            for at in (8..40).step_by(4) {
-                tag = mix(tag, word(at)?);
-            }
-            Some(tag)
+            let addresses = mix(mix(word(8)?, word(16)?), word(24)?);
+            mix(mix(addresses, word(32)?), ports(40)? ^ u64::from(bytes[6]) << 32)
         }
-        _ => None,
-    }
+        _ => return None,
+    };
+    Some((tag >> 32) as u32 | 1)
 }
 
 /// Whether the packet is one that can be joined at all.

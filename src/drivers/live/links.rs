@@ -18,6 +18,9 @@ use crate::drivers::live::port_link::{FramePlace, PortLink, PortRead};
 use crate::drivers::live::tun_link::{self, TunLink};
 use crate::node::{Decision, Event, Input, LinkConfig, LinkKind, Node, Output};
 
+/// A batch is written once it is this large: half of a common second-level cache, and more than a burst of 64 packets.
+const BATCH_BYTES: usize = 128 * 1024;
+
 /// Why a link cannot be used, or no longer.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
@@ -157,8 +160,11 @@ impl Links {
             match decision {
                 Decision::Forward(_) => {
                     self.arena.keep(place.at + place.len);
-                    if let Link::Tun(tun) = &mut self.links[usize::from(id.0)] {
-                        tun.push(place);
+                    let Link::Tun(tun) = &mut self.links[usize::from(id.0)] else { break };
+                    // The same memory serves the next packets while it is in the processor's cache.
+                    if tun.push(place) || self.arena.used_bytes() > BATCH_BYTES {
+                        self.flush(node, now, id);
+                        self.arena.clear();
                     }
                 }
                 Decision::Drop(_) | Decision::Taken => {}
