@@ -82,3 +82,26 @@ fn uppercase_changes_exactly_the_payloads_meant_while_it_is_loaded() {
     node.stop();
     must_be_as_before(&world, "r", &before);
 }
+
+#[test]
+fn what_two_plans_name_is_steered_without_a_gap_between_them() {
+    if !can_run() {
+        return;
+    }
+    let world = World::line();
+    let node = world.node("r", "--link tun --capture icmp");
+    let pings = std::thread::scope(|scope| {
+        let pings = scope.spawn(|| world.ping("a", "10.2.0.2", 150, ""));
+        for _ in 0..4 {
+            std::thread::sleep(std::time::Duration::from_millis(300));
+            let loaded = node.load("modules/monitor");
+            assert!(loaded.status.success(), "{}", String::from_utf8_lossy(&loaded.stderr));
+            std::thread::sleep(std::time::Duration::from_millis(300));
+            node.unload("monitor");
+        }
+        pings.join().unwrap()
+    });
+    assert_eq!(pings, 0);
+    assert!(node.packets_in() >= 300, "each of 150 pings and their answers came by: {}", node.packets_in());
+    node.stop();
+}

@@ -109,8 +109,12 @@ impl World {
             Command::new("ip")
                 .args(["link", "add", one_if, "netns", &n1, "type", "veth", "peer", "name", other_if, "netns", &n2]),
         );
-        self.sh(one, &format!("ip link set {one_if} up"));
-        self.sh(other, &format!("ip link set {other_if} up"));
+        for (ns, interface) in [(one, one_if), (other, other_if)] {
+            // A busy machine takes a moment until the new interface is known by its name.
+            until("the interface is there", || {
+                self.try_sh(ns, &format!("ip link set dev {interface} up")).status.success()
+            });
+        }
     }
 
     /// Waits until the kernel has done by itself what it does after a link comes up.
@@ -247,14 +251,18 @@ impl Node<'_> {
         self.try_status().unwrap_or_else(|| panic!("no status: {}", self.log()))
     }
 
-    /// Packets that came in by the first link.
+    /// Packets that came in by all links.
     pub(crate) fn packets_in(&self) -> u64 {
-        self.status()["links"][0]["packets_in"].as_u64().unwrap()
+        self.sum("packets_in")
     }
 
-    /// Bytes that came in by the first link.
+    /// Bytes that came in by all links.
     pub(crate) fn bytes_in(&self) -> u64 {
-        self.status()["links"][0]["bytes_in"].as_u64().unwrap()
+        self.sum("bytes_in")
+    }
+
+    fn sum(&self, key: &str) -> u64 {
+        self.status()["links"].as_array().unwrap().iter().map(|link| link[key].as_u64().unwrap()).sum()
     }
 
     pub(crate) fn load(&self, module: &str) -> Output {
