@@ -15,8 +15,10 @@ pub fn leave_descriptors() {
     }
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
 mod tests {
+    #![cfg(target_os = "linux")]
+
     use std::io::{Read, Write};
     use std::os::unix::net::UnixStream;
 
