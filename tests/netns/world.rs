@@ -4,6 +4,7 @@ use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -30,7 +31,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Whether the tests can run here. If not, says why; panics where everything is required.
 pub(crate) fn can_run() -> bool {
-    let Some(reason) = missing() else { return true };
+    static MISSING: OnceLock<Option<String>> = OnceLock::new();
+    let Some(reason) = MISSING.get_or_init(missing) else { return true };
     assert!(std::env::var_os("NETSERV_REQUIRE_ALL").is_none_or(|v| v != "1"), "cannot run: {reason}");
     eprintln!("skipped: {reason}");
     false
