@@ -7,7 +7,6 @@
 #![cfg(all(target_os = "linux", feature = "live"))]
 #![expect(
     clippy::unwrap_used,
-    clippy::print_stderr,
     clippy::disallowed_methods,
     reason = "a test in real time: what fails must stop it, and say why"
 )]
