@@ -39,7 +39,8 @@ fn every_command_explains_itself() {
 
 #[test]
 fn wrong_calls_end_with_2_and_say_why_on_standard_error() {
-    let calls: &[&[&str]] = &[&[], &["fly"], &["replay"], &["replay", "--no-such-option"], &["module"], &["module", "new"]];
+    let calls: &[&[&str]] =
+        &[&[], &["fly"], &["replay"], &["replay", "--no-such-option"], &["module"], &["module", "new"]];
     for words in calls {
         let (code, out, errors) = run(words);
         assert_eq!((code, out.as_str()), (2, ""), "{words:?}");
@@ -50,7 +51,7 @@ fn wrong_calls_end_with_2_and_say_why_on_standard_error() {
 #[test]
 fn failures_end_with_1_and_name_what_failed() {
     let calls: &[(&[&str], &str)] = &[
-        (&["replay", "no-such-file.pcap"], "not every capture file"),
+        (&["replay", "no-such-file.pcap"], "no-such-file.pcap cannot be read at byte 0"),
         (&["module", "check", "no-such-folder"], "no-such-folder"),
         (&["module", "test", "src"], "module.toml"),
     ];
@@ -59,6 +60,25 @@ fn failures_end_with_1_and_name_what_failed() {
         assert_eq!(code, 1, "{words:?}: {errors}");
         assert!(errors.contains(part), "{words:?}: {errors}");
     }
+}
+
+#[test]
+fn a_capture_is_not_overwritten_by_what_comes_out_of_it() {
+    let folder = std::env::temp_dir().join(format!("netserv-cli-out-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let [capture, link] = ["in.pcap", "link.pcap"].map(|name| folder.join(name));
+    std::fs::copy("tests/data/dns.pcap", &capture).unwrap();
+    std::fs::hard_link(&capture, &link).unwrap();
+    for out in [&capture, &link] {
+        let (code, _, errors) = run(&["replay", capture.to_str().unwrap(), "--out", out.to_str().unwrap()]);
+        // Only Unix tells that two names are of one file.
+        if cfg!(unix) || out == &capture {
+            assert_eq!(code, 2, "{errors}");
+            assert!(errors.contains("is one of the captures"), "{errors}");
+            assert_eq!(std::fs::read(&capture).unwrap(), std::fs::read("tests/data/dns.pcap").unwrap());
+        }
+    }
+    std::fs::remove_dir_all(&folder).unwrap();
 }
 
 #[cfg(all(unix, feature = "live"))]

@@ -18,7 +18,15 @@ impl FromStr for ModuleArgument {
     fn from_str(text: &str) -> Result<Self, String> {
         let mut parts = text.split(',');
         let folder = PathBuf::from(parts.next().filter(|folder| !folder.is_empty()).ok_or("no folder is given")?);
-        let properties = properties(parts)?;
+        // What has no key is a further item of the list before it.
+        let mut pairs: Vec<String> = Vec::new();
+        for part in parts {
+            match pairs.last_mut().filter(|_| !part.contains('=')) {
+                Some(list) => list.extend([",", part]),
+                None => pairs.push(part.to_owned()),
+            }
+        }
+        let properties = properties(pairs.iter().map(String::as_str))?;
         Ok(ModuleArgument { folder, properties })
     }
 }
@@ -30,7 +38,7 @@ pub(super) fn properties<'a>(pairs: impl IntoIterator<Item = &'a str>) -> Result
         let (key, value) = pair
             .split_once('=')
             .filter(|(key, _)| !key.trim().is_empty())
-            .ok_or_else(|| format!("\"{pair}\" is not a property; write key=value, without commas in the value"))?;
+            .ok_or_else(|| format!("\"{pair}\" is not a property; write key=value"))?;
         let (key, value) = (key.trim(), value.trim());
         let parsed = format!("value = {value}").parse::<toml::Table>().ok().and_then(|mut table| table.remove("value"));
         let parsed = parsed.unwrap_or_else(|| toml::Value::String(value.to_owned()));
@@ -53,6 +61,15 @@ mod tests {
         assert_eq!(argument.properties["on"].as_bool(), Some(true));
         assert_eq!(argument.properties["to"].as_str(), Some("192.0.2.1"));
         assert_eq!(argument.properties["name"].as_str(), Some("7"));
+    }
+
+    #[test]
+    fn lists_have_commas_too() {
+        let argument: ModuleArgument =
+            "modules/x,ports=53,8000-8099,hosts=[\"::1\",\"10.0.0.1\"],on=true".parse().unwrap();
+        assert_eq!(argument.properties["ports"].as_str(), Some("53,8000-8099"));
+        assert_eq!(argument.properties["hosts"].as_array().map(Vec::len), Some(2));
+        assert_eq!(argument.properties.len(), 3);
     }
 
     #[test]
