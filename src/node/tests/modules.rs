@@ -107,6 +107,21 @@ fn udp(payload: &[u8]) -> Vec<u8> {
 const ON: Decision = Decision::Forward(LinkId(0));
 
 #[test]
+fn refuses_names_that_would_break_tables_and_logs() {
+    let mut w = World::new(LinkKind::Tun);
+    for name in ["", "a b", "a\x1b[31m", "\u{e9}", &"a".repeat(65)] {
+        let command = Command::Load {
+            module: module("m", ALL_UDP, ""),
+            name: Some(name.to_owned()),
+            properties: toml::Table::new(),
+        };
+        w.node.handle(w.now, Input::Command(1, command));
+        let answer = w.drain().unwrap();
+        assert!(matches!(answer, Err(CommandError::Load(LoadError::Name { .. }))), "{name:?}: {answer:?}");
+    }
+}
+
+#[test]
 fn modules_see_a_packet_in_the_order_of_their_loading_and_what_those_before_made_of_it() {
     let add = |letter: &str| {
         format!("function M.on_packet(p) p:set_payload(p:payload() .. \"{letter}\") return \"pass\" end")
