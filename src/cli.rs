@@ -108,6 +108,9 @@ pub fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().skip(1).map(String::as_str).collect();
     let mut out = io::stdout().lock();
     let result = match Netserv::from_args(&["netserv"], &words) {
+        // The guard is started by the node, not by people: it stands in no help text.
+        #[cfg(all(unix, feature = "live"))]
+        _ if words.len() == 2 && words[0] == crate::drivers::live::GUARD_SUBCOMMAND => guard(&arguments[2]),
         Ok(netserv) => netserv.run(&mut out),
         Err(early) if early.status.is_ok() => writeln!(out, "{}", early.output).map_err(CliError::Output),
         Err(early) => Err(CliError::Usage(early.output.trim_end().to_owned())),
@@ -139,6 +142,12 @@ impl Netserv {
             Some(Command::Cleanup(command)) => command.run(out),
         }
     }
+}
+
+/// See [`live::guard`](crate::drivers::live::guard).
+#[cfg(all(unix, feature = "live"))]
+fn guard(journal: &str) -> Result<(), CliError> {
+    crate::drivers::live::guard(std::path::Path::new(journal)).map_err(CliError::failure)
 }
 
 fn exit(result: Result<(), CliError>) -> ExitCode {

@@ -6,7 +6,6 @@
 #![expect(clippy::unwrap_used, reason = "a test; helpers are not seen as such")]
 #![expect(clippy::disallowed_methods, reason = "measures how long a kill takes")]
 
-use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::mpsc;
 use std::time::{Duration, Instant as Clock};
@@ -16,7 +15,7 @@ use netserv::base::packet::{Offload, PacketMut};
 use netserv::base::time::{Instant, WallTime};
 use netserv::container::fault::Fault;
 use netserv::container::instance::{Action, Effect, Instance};
-use netserv::container::manifest::{Changes, Limits, Manifest, Sees};
+use netserv::container::manifest::Manifest;
 use netserv::container::module::Module;
 use netserv::container::properties::Properties;
 use netserv::container::source::ModuleSource;
@@ -165,7 +164,10 @@ where
     for attack in ATTACKS {
         match results.recv_timeout(HUNG) {
             Ok(result) => all_wrong.extend(wrong(attack, result)),
-            Err(_) => panic!("\"{}\" was not stopped within {HUNG:?}; before it: {all_wrong:#?}", attack.name),
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                panic!("\"{}\" was not stopped within {HUNG:?}; before it: {all_wrong:#?}", attack.name)
+            }
+            Err(mpsc::RecvTimeoutError::Disconnected) => panic!("\"{}\" made the node panic", attack.name),
         }
     }
     assert!(all_wrong.is_empty(), "{all_wrong:#?}");
@@ -260,21 +262,25 @@ fn start(place: Place, code: &str, surroundings: &Surroundings) -> Result<Instan
 
 /// Asks for everything, so that only the limits stand in the way.
 fn manifest() -> Manifest {
-    Manifest {
-        name: "attack".to_owned(),
-        version: semver::Version::new(1, 0, 0),
-        summary: String::new(),
-        authors: Vec::new(),
-        licence: String::new(),
-        filter_rules: Vec::new(),
-        entry: "init.luau".to_owned(),
-        sees: Sees::Payload,
-        changes: Changes::Length,
-        drops: true,
-        passes_on_fault: true,
-        injects: true,
-        limits: Limits { memory_bytes: 16 << 20, cpu_ms_per_call: 20, timers: 64 },
-        properties: BTreeMap::new(),
-        counters: [("seen".to_owned(), String::new())].into(),
-    }
+    let text = r#"
+        name = "attack"
+        version = "1.0.0"
+        api = 1
+        summary = "Attacks the node."
+        [packets]
+        sees = "payload"
+        changes = "length"
+        drops = true
+        [[filters]]
+        protocol = "udp"
+        [permissions]
+        inject = true
+        [limits]
+        memory_bytes = 16_777_216
+        cpu_ms_per_call = 20
+        timers = 64
+        [counters]
+        seen = "Packets seen."
+    "#;
+    Manifest::parse(text).unwrap()
 }

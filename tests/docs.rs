@@ -31,7 +31,7 @@ fn pages() -> Vec<(String, String)> {
         .collect()
 }
 
-/// The text without its fenced blocks; and the lines of the blocks marked `sh`.
+/// The text without its fenced blocks; and the lines of the blocks that are marked `sh` or not at all.
 fn taken_apart(text: &str) -> (String, Vec<String>) {
     let (mut prose, mut commands) = (String::new(), Vec::new());
     let mut block: Option<String> = None;
@@ -40,7 +40,7 @@ fn taken_apart(text: &str) -> (String, Vec<String>) {
             (None, Some(language)) => block = Some(language.trim().to_owned()),
             (Some(_), Some(_)) => block = None,
             (None, None) => prose.push_str(&format!("{line}\n")),
-            (Some(language), None) if language == "sh" => commands.push(line.to_owned()),
+            (Some(language), None) if language.is_empty() || language == "sh" => commands.push(line.to_owned()),
             (Some(_), None) => {}
         }
     }
@@ -108,10 +108,19 @@ fn netserv_arguments(line: &str) -> Option<(Vec<String>, bool)> {
     Some((rest.split_whitespace().map(str::to_owned).collect(), as_root))
 }
 
-/// The lines of `sh` blocks that call netserv, with their page.
+/// What stands between backticks.
+fn inline_code(prose: &str) -> Vec<String> {
+    prose.split('`').skip(1).step_by(2).map(|code| code.replace('\n', " ")).collect()
+}
+
+/// The lines of blocks, and what stands between backticks, that call netserv; with their page.
 fn commands() -> Vec<(String, Vec<String>, bool)> {
     let pages = pages();
-    let lines = pages.iter().flat_map(|(page, text)| taken_apart(text).1.into_iter().map(move |line| (page, line)));
+    let lines = pages.iter().flat_map(|(page, text)| {
+        let (prose, mut lines) = taken_apart(text);
+        lines.extend(inline_code(&prose));
+        lines.into_iter().map(move |line| (page, line))
+    });
     lines.filter_map(|(page, line)| netserv_arguments(&line).map(|(words, root)| (page.clone(), words, root))).collect()
 }
 

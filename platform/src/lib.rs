@@ -3,10 +3,12 @@
 //! Nearly all unsafe code of the program is here; each block says why it is sound.
 
 pub mod capture;
+pub mod guard;
 pub mod machine;
 pub mod steering;
 #[cfg(unix)]
 pub mod terminal;
+pub mod thread;
 pub mod tun;
 #[cfg(unix)]
 pub mod user;

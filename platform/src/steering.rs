@@ -115,23 +115,17 @@ pub enum SteeringError {
         /// What is wrong.
         source: io::Error,
     },
-    /// The kernel would drop this machine's own packets when they come back.
-    #[error(
-        "this machine's own IPv4 traffic cannot be steered while net.ipv4.conf.all.rp_filter is 1; \
-         set it to 0 and the interfaces' own rp_filter to 1, which protects them as well, or steer only what is forwarded"
-    )]
-    ReversePath,
 }
 
 impl SteeringError {
     #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "there is no other kernel yet"))]
     fn kernel(action: &'static str, source: io::Error) -> SteeringError {
-        let remedy = match source.kind() {
-            io::ErrorKind::PermissionDenied => "run as root or with the capability CAP_NET_ADMIN",
-            io::ErrorKind::Unsupported => {
-                "`netserv doctor` says whether the kernel has policy routing (CONFIG_IP_MULTIPLE_TABLES)"
-            }
-            _ => "`netserv doctor` looks at what steering needs",
+        let remedy = if source.kind() == io::ErrorKind::PermissionDenied {
+            "run as root or with the capability CAP_NET_ADMIN"
+        } else if source.kind() == io::ErrorKind::Unsupported {
+            "`netserv doctor` says whether the kernel has policy routing (CONFIG_IP_MULTIPLE_TABLES)"
+        } else {
+            "`netserv doctor` looks at what steering needs"
         };
         SteeringError::Kernel { action, source, remedy }
     }
@@ -207,6 +201,13 @@ pub fn open(options: Options) -> Result<Box<dyn Steering>, SteeringError> {
         let _ = options;
         Err(unsupported())
     }
+}
+
+/// Keeps a TUN device that is not yet up from sending packets of its own: what comes out of it is then steered traffic
+/// and nothing else.
+#[cfg(target_os = "linux")]
+pub(crate) fn quiet(tun: &str) -> io::Result<()> {
+    linux::quiet(tun)
 }
 
 /// Takes out what a node that died left behind in this network namespace.

@@ -3,7 +3,7 @@
 mod text;
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
@@ -18,10 +18,10 @@ pub fn address_bits(address: IpAddr) -> u128 {
     }
 }
 
-/// The address of [`address_bits`].
+/// The address of [`address_bits`] in a packet of `ip_version`: an IPv6 packet may carry a mapped address too.
 #[must_use]
-pub fn address_of(bits: u128) -> IpAddr {
-    Ipv6Addr::from(bits).to_canonical()
+pub fn address_of(bits: u128, ip_version: u8) -> IpAddr {
+    if ip_version == 4 { IpAddr::V4((bits as u32).into()) } else { IpAddr::V6(bits.into()) }
 }
 
 /// An address with the number of its leading bits that count.
@@ -39,7 +39,7 @@ impl Prefix {
         let whole = if address.is_ipv4() { 32 } else { 128 };
         (len <= whole).then(|| {
             let mask = Self { address, len }.mask();
-            Prefix { address: address_of_family(address_bits(address) & mask, address.is_ipv4()), len }
+            Prefix { address: address_of(address_bits(address) & mask, if address.is_ipv4() { 4 } else { 6 }), len }
         })
     }
 
@@ -79,10 +79,6 @@ impl Prefix {
     pub fn contains(self, address: IpAddr) -> bool {
         address.is_ipv4() == self.address.is_ipv4() && self.contains_bits(address_bits(address))
     }
-}
-
-fn address_of_family(bits: u128, v4: bool) -> IpAddr {
-    if v4 { IpAddr::V4((bits as u32).into()) } else { IpAddr::V6(bits.into()) }
 }
 
 impl fmt::Display for Prefix {

@@ -94,7 +94,8 @@ mod live {
 
     use argh::FromArgs;
 
-    use crate::cli::{CliError, control, module_choice};
+    use crate::cli::{CliError, control};
+    use crate::container::properties::table_of_words;
     use crate::drivers::live::control::Request;
 
     #[derive(FromArgs)]
@@ -134,7 +135,7 @@ mod live {
     impl Load {
         pub(super) fn run(self, out: &mut dyn Write) -> Result<(), CliError> {
             let properties = self.property.iter().map(String::as_str);
-            let properties = module_choice::properties(properties).map_err(CliError::Usage)?;
+            let properties = table_of_words(properties).map_err(|error| CliError::Usage(error.to_string()))?;
             let failed = |e| CliError::Failure(format!("{}: {e}", self.folder.display()));
             // The node may have another working folder.
             let folder = std::fs::canonicalize(&self.folder).map_err(failed)?;

@@ -223,7 +223,8 @@ mod tests {
             "dropped: ip_header 1",
             "evil [2J",
             "limit broken",
-            "and 2 more", "2.0 MiB of 16.0 MiB",
+            "and 2 more",
+            "2.0 MiB of 16.0 MiB",
         ] {
             assert!(text.contains(part), "{part} is missing in\n{text}");
         }

@@ -126,8 +126,8 @@ fn pairs(before: &[u8], after: &[u8]) -> Result<Vec<Passed>, DemoError> {
         let FrameContent::Ip { at } = frame::find_ip(came.link_type, came.bytes) else { continue };
         let Ok(header) = Header::parse(&came.bytes[at..], false) else { continue };
         let end = |bits, port: Option<u16>| match port {
-            Some(port) => std::net::SocketAddr::new(address_of(bits), port).to_string(),
-            None => address_of(bits).to_string(),
+            Some(port) => std::net::SocketAddr::new(address_of(bits, header.ip_version), port).to_string(),
+            None => address_of(bits, header.ip_version).to_string(),
         };
         packets.push(Passed {
             at_ns: came.time_ns - *first_ns.get_or_insert(came.time_ns),

@@ -25,7 +25,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token, Waker};
+use mio::{Events, Interest, Poll, Token};
 
 use crate::base::limits::CONTROL_CONNECTIONS_MAX;
 use crate::base::time::{Instant, WallTime};
@@ -45,7 +45,7 @@ use crate::node::{Answer, Command, CommandError, Event, Input, Node, NodeConfig}
 
 /// Events taken from the system at once.
 const EVENTS: usize = 64;
-const WAKE: Token = Token(usize::MAX);
+const SIGNAL: Token = Token(usize::MAX);
 /// The control socket has the tokens from here on; links have those below.
 const CONTROL: usize = 1 << 16;
 
@@ -100,6 +100,18 @@ pub fn run(config: &LiveConfig) -> Result<(), LiveError> {
     result
 }
 
+/// The hidden subcommand that calls [`guard`] with a journal.
+pub const GUARD_SUBCOMMAND: &str = platform::guard::SUBCOMMAND;
+
+/// The guard of a node, in a process of its own; see [`platform::guard`].
+///
+/// # Errors
+///
+/// What could not be taken out of the kernel.
+pub fn guard(journal: &std::path::Path) -> io::Result<()> {
+    platform::guard::main(journal)
+}
+
 /// Takes out of the kernel what a killed node left behind; says what, in a person's words.
 ///
 /// # Errors
@@ -127,8 +139,6 @@ struct Live {
     signals: Signals,
     watching: Watching,
     command_count: u64,
-    /// Without modules there is nothing to watch.
-    has_modules: bool,
     is_stopping: bool,
 }
 
@@ -142,15 +152,13 @@ impl Live {
         }
         let system = |action| move |source| LiveError::System { action, source };
         let poll = Poll::new().map_err(system("make a poll"))?;
-        let waker = Waker::new(poll.registry(), WAKE).map_err(system("make a waker"))?;
-        let signals = Signals::install(waker).map_err(system("catch signals"))?;
+        let signals = Signals::install(poll.registry(), SIGNAL).map_err(system("catch signals"))?;
         // First, so that a second node is told before it touches anything.
         let control = match &config.control {
             Some(path) => Some(ControlServer::open(path, poll.registry(), CONTROL)?),
             None => None,
         };
         let watch = Watch::default();
-        let watching = Watching::start(watch.clone()).map_err(system("start a thread"))?;
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let wall = WallTime::from_nanos(u64::try_from(wall.as_nanos()).unwrap_or(u64::MAX));
         let mut node = Node::new(NodeConfig {
@@ -158,7 +166,7 @@ impl Live {
             capture: config.capture.clone(),
             seed: seed(wall),
             wall,
-            cpu: CpuGuard::Watch(watch),
+            cpu: CpuGuard::Watch(watch.clone()),
         });
         // A node that lives is in the way only of another one that steers, which is told when it begins to.
         for line in clean_up(&config.state).unwrap_or_default() {
@@ -188,9 +196,8 @@ impl Live {
             steerer,
             control,
             signals,
-            watching,
+            watching: Watching::new(watch),
             command_count: 0,
-            has_modules: false,
             is_stopping: false,
         })
     }
@@ -214,8 +221,10 @@ impl Live {
         Ok(())
     }
 
-    fn load(&mut self, choice: &ModuleChoice) -> Result<Answer, ModuleDirError> {
+    fn load(&mut self, choice: &ModuleChoice) -> Result<Answer, LiveError> {
         let module = module_dir::load(&choice.folder)?;
+        let failed = |source| LiveError::System { action: "start the thread that watches modules", source };
+        self.watching.start().map_err(failed)?;
         let (name, properties) = (choice.name.clone(), choice.properties.clone());
         Ok(self.command(Command::Load { module, name, properties }))
     }
@@ -228,7 +237,9 @@ impl Live {
         self.node.handle(self.now, Input::Command(number, command));
         self.drain();
         self.watching.turn_ends();
-        self.has_modules = !self.node.instances().is_empty();
+        if self.node.instances().is_empty() {
+            self.watching.stop();
+        }
         let is_answer = |order: &Order| matches!(order, Order::Answer(n, _) if *n == number);
         let place =
             self.links.orders.iter().position(is_answer).expect("a node answers each command when it is polled");
@@ -248,12 +259,12 @@ impl Live {
         while !self.is_stopping {
             self.wait(&mut events)?;
             self.now = Instant::from_nanos(u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX));
-            if self.has_modules {
+            if self.watching.is_on() {
                 self.watching.turn_begins();
             }
             for event in &events {
                 match event.token() {
-                    WAKE => {}
+                    SIGNAL => self.is_stopping = self.signals.came(),
                     Token(token) if token >= CONTROL => control_tokens.push(token),
                     Token(index) => self.ready[index] = true,
                 }
@@ -267,13 +278,13 @@ impl Live {
                 self.node.handle(self.now, Input::Wakeup);
             }
             self.drain();
-            if self.has_modules {
+            if self.watching.is_on() {
                 self.watching.turn_ends();
             }
             self.serve(&mut control_tokens);
             self.take_orders();
+            self.steerer.beat(self.now);
             self.steerer.refresh(self.now);
-            self.is_stopping |= self.signals.came();
         }
         Ok(())
     }

@@ -8,23 +8,26 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
-use netlink_packet_route::route::RouteMessage;
-use netlink_packet_route::rule::RuleMessage;
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
+pub(super) use self::cleanup::{cleanup, journal_path, take_out_of};
+use self::cleanup::{cleanup_journal, take_out};
 use self::coarsen::coarsen;
-use self::journal::{Journal, read_sysctl};
+use self::journal::Journal;
 use self::nat::Untracked;
 use self::netlink::{Changes, Rtnetlink};
 use self::routes::{Link, Net, OwnBy, Routes, Tables};
-use self::rules::{Rule, Wanted};
-use super::{Applied, CleanupReport, Masquerade, Match, Options, Plan, Steering, SteeringError};
+use self::rule_list::put_rules;
+use self::rules::Wanted;
+use super::{Applied, Masquerade, Match, Options, Plan, Steering, SteeringError};
 
+mod cleanup;
 mod coarsen;
 mod journal;
 mod nat;
 mod netlink;
 mod routes;
+mod rule_list;
 mod rules;
 mod switches;
 
@@ -226,7 +229,10 @@ impl LinuxSteering {
         pass: &mut Pass,
         kept_switches: &mut BTreeSet<String>,
     ) -> Result<(), SteeringError> {
-        let all = rules::of_family(&plan.matches, family);
+        let mut all = rules::of_family(&plan.matches, family);
+        if family == Family::V4 {
+            self.add_answers(&mut all, pass);
+        }
         let matches = coarsen(&all, MATCHES_MAX);
         if matches.len() < all.len() {
             pass.notes.push(format!(
@@ -236,10 +242,10 @@ impl LinuxSteering {
                 matches.len(),
             ));
         }
-        let mut use_ = Use::of(plan, &matches);
+        let mut use_ = Use::of(plan, &rules::with_protocols(&matches, family));
         let mut routes = Routes::new();
         if !use_.own.is_empty() {
-            self.own_routes(plan, family, tables, pass, &mut use_, &mut routes)?;
+            self.own_routes(family, tables, pass, &mut use_, &mut routes)?;
         }
         let local = tables.local(pass.tun);
         if !use_.forwarded.is_empty() {
@@ -253,7 +259,7 @@ impl LinuxSteering {
         kept_switches.extend(switched.keys);
         pass.notes.extend(switched.notes);
         let untracked = self.untracked(plan, family, tables, found, pass, &use_, &local);
-        self.put_untracked(family, untracked, pass)?;
+        self.put_untracked(family, untracked, found, pass)?;
         // Routes come before the rules that lead to them, and go after them.
         self.add_routes(family, tables, &routes, pass.tun)?;
         let wanted = Wanted {
@@ -272,23 +278,31 @@ impl LinuxSteering {
         self.remove_routes(family, tables, &routes)
     }
 
+    /// Where an interface checks that answers would go out by it, what is steered in one direction must be steered in
+    /// the other as well: the check finds the rule, and would drop the answers.
+    fn add_answers(&self, matches: &mut Vec<Match>, pass: &mut Pass) {
+        let strict = switches::strict_interfaces(&pass.links, &self.options.tun);
+        let missing: Vec<Match> = matches.iter().map(reversed).filter(|m| !matches.contains(m)).collect();
+        if strict.is_empty() || missing.is_empty() {
+            return;
+        }
+        pass.notes.push(format!(
+            "answers are steered as well where a filter names one direction only: {} would drop them (rp_filter 1)",
+            strict.join(", "),
+        ));
+        matches.extend(missing);
+        matches.sort_unstable();
+        matches.dedup();
+    }
+
     fn own_routes(
         &mut self,
-        plan: &Plan,
         family: Family,
         tables: &Tables,
         pass: &mut Pass,
         use_: &mut Use,
         routes: &mut Routes,
     ) -> Result<(), SteeringError> {
-        if family == Family::V4 && read_sysctl("net/ipv4/conf/all/rp_filter").is_ok_and(|value| value == "1") {
-            if !plan.forwarded {
-                return Err(SteeringError::ReversePath);
-            }
-            pass.notes.push(SteeringError::ReversePath.to_string());
-            (use_.own, use_.inbound) = (Vec::new(), if plan.to_self { use_.inbound.clone() } else { Vec::new() });
-            return Ok(());
-        }
         let global = routes::with_global_v6(&mut self.rtnl).map_err(at("list the addresses"))?;
         let by = OwnBy {
             matches: &use_.own,
@@ -348,6 +362,7 @@ impl LinuxSteering {
         &mut self,
         family: Family,
         untracked: Option<Untracked>,
+        found: &nat::Found,
         pass: &mut Pass,
     ) -> Result<(), SteeringError> {
         match untracked {
@@ -358,15 +373,13 @@ impl LinuxSteering {
                     family.version(),
                     nat::TABLE,
                 ));
-                if self.untracked.get(&family) != Some(&wanted) {
+                if self.untracked.get(&family) != Some(&wanted) || !found.ours.contains(&family) {
                     nat::put(&wanted).map_err(at("keep steered packets out of connection tracking"))?;
                     self.untracked.insert(family, wanted);
                 }
                 Ok(())
             }
-            None if self.untracked.remove(&family).is_some() => {
-                nat::remove(family).map_err(at("remove the nft table"))
-            }
+            None if self.untracked.remove(&family).is_some() => nat::remove(family).map_err(at("remove the nft table")),
             None => Ok(()),
         }
     }
@@ -437,171 +450,7 @@ fn drop_note(chain: &str, tun: &str) -> String {
     )
 }
 
-/// All rules of a family, in the kernel's order.
-fn dump_rules(rtnl: &mut Rtnetlink, family: Family) -> io::Result<Vec<RuleMessage>> {
-    let mut message = RuleMessage::default();
-    message.header.family = family.address_family();
-    let answers = rtnl.dump(RouteNetlinkMessage::GetRule(message))?;
-    Ok(answers
-        .into_iter()
-        .filter_map(|answer| match answer {
-            RouteNetlinkMessage::NewRule(rule) => Some(rule),
-            _ => None,
-        })
-        .collect())
-}
-
-/// Makes our rules of one family exactly `wanted`: new ones first, then those that are no longer wanted go.
-fn put_rules(rtnl: &mut Rtnetlink, family: Family, wanted: &[Rule]) -> io::Result<()> {
-    let mut have: Vec<Rule> = dump_rules(rtnl, family)?.iter().filter_map(Rule::from_message).collect();
-    if !rules::jumps_come_first(&have) {
-        // Somebody removed one of ours: those behind it must not stand there without it.
-        remove_rules(rtnl, &have)?;
-        have.clear();
-    }
-    let mut inbound_added = false;
-    for rule in wanted.iter().filter(|rule| !have.contains(rule)) {
-        rtnl.change(RouteNetlinkMessage::NewRule(rule.to_message()), NLM_F_CREATE)?;
-        inbound_added |= rule.preference == rules::INBOUND;
-    }
-    if inbound_added {
-        move_local_rule_back(rtnl, family)?;
-    }
-    let superfluous: Vec<Rule> = have.into_iter().filter(|rule| !wanted.contains(rule)).collect();
-    remove_rules(rtnl, &superfluous)
-}
-
-/// Removes rules so that none stands without the jumps that keep the node's own packets off it.
-fn remove_rules(rtnl: &mut Rtnetlink, rules: &[Rule]) -> io::Result<()> {
-    let (jumps, others): (Vec<&Rule>, Vec<&Rule>) =
-        rules.iter().partition(|rule| !matches!(rule.action, rules::Action::Table(_)));
-    let last = |rule: &&Rule| rule.preference == rules::INBOUND_END;
-    let (ends, tables): (Vec<&Rule>, Vec<&Rule>) = others.into_iter().partition(last);
-    for rule in tables.into_iter().chain(jumps).chain(ends) {
-        match rtnl.change(RouteNetlinkMessage::DelRule(rule.to_message()), 0) {
-            Err(e) if e.raw_os_error() == Some(libc::ENOENT) => {}
-            result => result?,
-        }
-    }
-    Ok(())
-}
-
-/// Puts the kernel's look into the local table behind our rules of the same preference, without a moment in which there
-/// is none: a second one is added at the end, then the first is removed. Ours go without another change.
-fn move_local_rule_back(rtnl: &mut Rtnetlink, family: Family) -> io::Result<()> {
-    let all = dump_rules(rtnl, family)?;
-    let Some(local) = all.iter().find(|rule| rules::plain_local(rule) == Some(rules::INBOUND)) else {
-        // The machine has moved it to a later place itself.
-        return Ok(());
-    };
-    rtnl.change(RouteNetlinkMessage::NewRule(local.clone()), NLM_F_CREATE)?;
-    rtnl.change(RouteNetlinkMessage::DelRule(local.clone()), 0)
-}
-
-/// A process that died between the two steps of [`move_local_rule_back`] left two of them.
-fn remove_second_local_rule(rtnl: &mut Rtnetlink, family: Family) -> io::Result<()> {
-    let all = dump_rules(rtnl, family)?;
-    let mut local = all.iter().filter(|rule| rules::plain_local(rule) == Some(rules::INBOUND));
-    match (local.next(), local.next()) {
-        (Some(first), Some(second)) if first == second => {
-            rtnl.change(RouteNetlinkMessage::DelRule(first.clone()), 0)
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Takes everything of ours out of the kernel; goes on when something fails, and returns the first error.
-fn take_out(rtnl: &mut Rtnetlink, journal: &mut Journal) -> Result<CleanupReport, SteeringError> {
-    let mut report = CleanupReport::default();
-    let mut first_error = None;
-    let mut note = |result: Result<(), SteeringError>| {
-        if let Err(error) = result {
-            first_error.get_or_insert(error);
-        }
-    };
-    for family in Family::present() {
-        note(take_out_rules(rtnl, family, &mut report).map_err(at("remove the policy rules")));
-        note(take_out_routes(rtnl, family, &mut report).map_err(at("remove the routes")));
-        note(nat::remove(family).map_err(at("remove the nft table")));
-    }
-    match journal.restore(|_| false) {
-        Ok(keys) => report.switches = keys,
-        Err(source) => note(Err(SteeringError::kernel("put a kernel switch back", source))),
-    }
-    first_error.map_or(Ok(report), Err)
-}
-
-fn take_out_rules(rtnl: &mut Rtnetlink, family: Family, report: &mut CleanupReport) -> io::Result<()> {
-    let ours: Vec<Rule> = dump_rules(rtnl, family)?.iter().filter_map(Rule::from_message).collect();
-    remove_rules(rtnl, &ours)?;
-    report.rule_count += ours.len();
-    remove_second_local_rule(rtnl, family)
-}
-
-fn take_out_routes(rtnl: &mut Rtnetlink, family: Family, report: &mut CleanupReport) -> io::Result<()> {
-    let mut query = RouteMessage::default();
-    query.header.address_family = family.address_family();
-    for answer in rtnl.dump(RouteNetlinkMessage::GetRoute(query))? {
-        let RouteNetlinkMessage::NewRoute(route) = answer else { continue };
-        if routes::is_ours(&route) {
-            match rtnl.change(RouteNetlinkMessage::DelRoute(routes::without_interface(route)), 0) {
-                Err(e) if e.raw_os_error() == Some(libc::ESRCH) => {}
-                result => result?,
-            }
-            report.route_count += 1;
-        }
-    }
-    Ok(())
-}
-
-/// See [`super::cleanup`].
-pub(super) fn cleanup(dir: &Path) -> Result<CleanupReport, SteeringError> {
-    let path = journal::path_in(dir).map_err(at("find out the network namespace"))?;
-    cleanup_journal(&path, false)
-}
-
-/// See [`super::take_out_of`].
-pub(super) fn take_out_of(path: &Path) -> Result<CleanupReport, SteeringError> {
-    cleanup_journal(path, true)
-}
-
-/// See [`super::journal_path`].
-pub(super) fn journal_path(dir: &Path) -> io::Result<std::path::PathBuf> {
-    journal::path_in(dir)
-}
-
-fn cleanup_journal(path: &Path, although_it_lives: bool) -> Result<CleanupReport, SteeringError> {
-    let error = |source| SteeringError::Journal { path: path.to_owned(), source };
-    let Some(mut journal) = Journal::read(path).map_err(error)? else {
-        return if although_it_lives { Ok(CleanupReport::default()) } else { cleanup_orphans() };
-    };
-    if journal.process.lives() && !although_it_lives {
-        return Err(SteeringError::Busy { process: journal.process.id, path: path.to_owned() });
-    }
-    let mut rtnl = Rtnetlink::open().map_err(at("open a netlink socket"))?;
-    let report = take_out(&mut rtnl, &mut journal)?;
-    journal.remove().map_err(error)?;
-    Ok(report)
-}
-
-/// Removes rules without a journal (it was deleted), if no TUN device is there any more that they lead to.
-fn cleanup_orphans() -> Result<CleanupReport, SteeringError> {
-    let mut report = CleanupReport::default();
-    let mut rtnl = Rtnetlink::open().map_err(at("open a netlink socket"))?;
-    let links = routes::links(&mut rtnl).map_err(at("list the interfaces"))?;
-    for family in Family::present() {
-        let all = dump_rules(&mut rtnl, family).map_err(at("list the policy rules"))?;
-        let ours: Vec<Rule> = all.iter().filter_map(Rule::from_message).collect();
-        let alive = |rule: &Rule| {
-            let tun = rule.iif.as_ref().filter(|name| *name != "lo" && matches!(rule.action, rules::Action::Goto(_)));
-            tun.is_some_and(|name| links.values().any(|link| link.name == *name))
-        };
-        if ours.is_empty() || ours.iter().any(alive) {
-            continue;
-        }
-        take_out_rules(&mut rtnl, family, &mut report).map_err(at("remove the policy rules"))?;
-        take_out_routes(&mut rtnl, family, &mut report).map_err(at("remove the routes"))?;
-        nat::remove(family).map_err(at("remove the nft table"))?;
-    }
-    Ok(report)
+/// See [`super::quiet`].
+pub(super) fn quiet(tun: &str) -> io::Result<()> {
+    switches::quiet_tun(tun)
 }

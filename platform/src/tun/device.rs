@@ -38,6 +38,11 @@ impl Tun {
 
     fn with_device(device: SyncDevice, has_header: bool) -> io::Result<Tun> {
         device.set_nonblocking(true)?;
+        #[cfg(target_os = "linux")]
+        {
+            crate::steering::quiet(&device.name()?)?;
+            device.enabled(true)?;
+        }
         let (name, index) = (device.name()?, device.if_index()?);
         Ok(Tun { device, name, index, has_header })
     }
@@ -66,6 +71,10 @@ impl Tun {
     ///
     /// `WouldBlock` when there is none; EBADFD when the device was deleted.
     pub fn recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        // Without the C library: its wrappers are points where a thread may be cancelled, which costs for each packet.
+        #[cfg(target_os = "linux")]
+        return Ok(rustix::io::read(&self.device, buffer)?);
+        #[cfg(not(target_os = "linux"))]
         self.device.recv(buffer)
     }
 
@@ -75,6 +84,9 @@ impl Tun {
     ///
     /// `InvalidInput` (EINVAL) for a packet that is neither IPv4 nor IPv6, and for super-packets on some kernels.
     pub fn send(&self, packet: &[u8]) -> io::Result<usize> {
+        #[cfg(target_os = "linux")]
+        return Ok(rustix::io::write(&self.device, packet)?);
+        #[cfg(not(target_os = "linux"))]
         self.device.send(packet)
     }
 
@@ -84,6 +96,9 @@ impl Tun {
     ///
     /// As [`Tun::send`].
     pub fn send_vectored(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        #[cfg(target_os = "linux")]
+        return Ok(rustix::io::writev(&self.device, pieces)?);
+        #[cfg(not(target_os = "linux"))]
         self.device.send_vectored(pieces)
     }
 
@@ -115,7 +130,7 @@ impl std::fmt::Debug for Tun {
 }
 
 fn build(options: &TunOptions, header: bool) -> io::Result<SyncDevice> {
-    let mut builder = DeviceBuilder::new().layer(Layer::L3).mtu(TUN_MTU).enable(true);
+    let mut builder = DeviceBuilder::new().layer(Layer::L3).mtu(TUN_MTU).enable(cfg!(not(target_os = "linux")));
     if let Some(name) = &options.name {
         builder = builder.name(name.clone());
     }

@@ -131,7 +131,10 @@ pub(crate) fn cancel(host: &Host, arguments: &Arguments<'_>) -> Result<Answer, S
 /// `ctx:inject(packet, to)`: sends a packet that the module made, once its checksums are complete.
 pub(crate) fn inject(host: &Host, arguments: &Arguments<'_>) -> Result<Answer, String> {
     if !host.manifest.injects {
-        return Err("this module may not send packets of its own: module.toml does not ask for it".to_owned());
+        return Err(
+            "this module may not send packets of its own: module.toml does not say inject = true under [permissions]"
+                .to_owned(),
+        );
     }
     let bytes = arguments.bytes(1, "packet")?;
     let to = if arguments.is_nil(2) { b"onward".as_slice() } else { arguments.bytes(2, "to")? };

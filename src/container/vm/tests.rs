@@ -30,7 +30,6 @@ fn start(code: &str, cpu: CpuGuard, memory_bytes: u64) -> Result<Vm, Fault> {
         summary: String::new(),
         authors: Vec::new(),
         licence: String::new(),
-        filter_rules: Vec::new(),
         entry: "init.luau".to_owned(),
         sees: Sees::Headers,
         changes: Changes::Nothing,
@@ -40,6 +39,7 @@ fn start(code: &str, cpu: CpuGuard, memory_bytes: u64) -> Result<Vm, Fault> {
         limits: Limits { memory_bytes, cpu_ms_per_call: 20, timers: 1 },
         properties: Default::default(),
         counters: Default::default(),
+        filter_rules: Vec::new(),
     };
     let files = [("init.luau".to_owned(), code.as_bytes().to_vec())].into();
     let surroundings = Surroundings { wall: WallTime::default(), cpu: cpu.clone(), flows: Rc::new(NoFlows), seed: 1 };

@@ -227,7 +227,7 @@ pub(super) unsafe fn push_flow(state: *mut ffi::lua_State, flow: &FlowRecord) {
             ffi::lua_rawsetfield(state, -2, name.as_ptr());
         }
         for (name, address) in [(c"source", flow.source), (c"destination", flow.destination)] {
-            push_bytes(state, address_of(address).to_string().as_bytes());
+            push_bytes(state, address_of(address, flow.ip_version).to_string().as_bytes());
             ffi::lua_rawsetfield(state, -2, name.as_ptr());
         }
         ffi::lua_pushboolean(state, c_int::from(flow.fragments));

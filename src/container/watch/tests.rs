@@ -45,7 +45,6 @@ fn try_start(watch: &Watch) -> Result<Instance, Fault> {
         summary: String::new(),
         authors: Vec::new(),
         licence: String::new(),
-        filter_rules: Vec::new(),
         entry: "init.luau".to_owned(),
         sees: Sees::Headers,
         changes: Changes::Nothing,
@@ -55,6 +54,7 @@ fn try_start(watch: &Watch) -> Result<Instance, Fault> {
         limits: Limits { memory_bytes: 16 << 20, cpu_ms_per_call: LIMIT_MS, timers: 1 },
         properties: Default::default(),
         counters: Default::default(),
+        filter_rules: Vec::new(),
     };
     let files = [("init.luau".to_owned(), code.as_bytes().to_vec())].into();
     let module = Module { manifest: Rc::new(manifest), source: Rc::new(ModuleSource { files }) };

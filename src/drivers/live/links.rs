@@ -160,12 +160,9 @@ impl Links {
             match decision {
                 Decision::Forward(_) => {
                     self.arena.keep(place.at + place.len);
-                    if let Link::Tun(tun) = &mut self.links[usize::from(id.0)] {
-                        tun.push(place);
-                    }
-                    // A super-packet has nothing to wait for, and the same memory serves the next one while it is in
-                    // the processor's cache.
-                    if place.offload.is_super_packet() || self.arena.used_bytes() > BATCH_BYTES {
+                    let Link::Tun(tun) = &mut self.links[usize::from(id.0)] else { break };
+                    // The same memory serves the next packets while it is in the processor's cache.
+                    if tun.push(place) || self.arena.used_bytes() > BATCH_BYTES {
                         self.flush(node, now, id);
                         self.arena.clear();
                     }

@@ -1,8 +1,9 @@
 //! Makes the system hand the chosen traffic to the links: policy rules for TUN links, offloads for capture links.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use platform::guard::{BEAT_PERIOD, Beat, Guard};
 use platform::steering::{self, Applied, Masquerade, Match, Options, Plan, Steering, SteeringError};
 
 use crate::base::filter::{Filter, Prefix};
@@ -17,6 +18,9 @@ const OWN_MARK: u32 = 0x4e53;
 /// tried again.
 const REFRESH_PERIOD: Duration = Duration::from_secs(1);
 
+/// How often a guard that got lost is replaced.
+const GUARDS_MAX: u32 = 4;
+
 /// What was changed on this machine for the node, and how it is taken back.
 pub(super) struct Steerer {
     steering: Option<Box<dyn Steering>>,
@@ -26,6 +30,10 @@ pub(super) struct Steerer {
     applied: Applied,
     error: Option<SteeringError>,
     refresh_at: Instant,
+    guard: Option<Guard>,
+    journal: PathBuf,
+    beat_at: Instant,
+    guards_left: u32,
     #[cfg(target_os = "linux")]
     offloads: Vec<platform::capture::offloads::OffloadsOff>,
 }
@@ -61,6 +69,10 @@ impl Steerer {
             applied: Applied::default(),
             error: None,
             refresh_at: Instant::START + REFRESH_PERIOD,
+            guard: None,
+            journal: steering::journal_path(&config.state).unwrap_or_default(),
+            beat_at: Instant::START,
+            guards_left: GUARDS_MAX,
             #[cfg(target_os = "linux")]
             offloads: Vec::new(),
         };
@@ -106,6 +118,7 @@ impl Steerer {
     /// Steers exactly what the filters name.
     pub(super) fn steer(&mut self, filters: &[Filter]) {
         self.plan = plan(filters, self.choice);
+        self.start_guard();
         if let Some(steering) = &mut self.steering {
             let result = steering.apply(&self.plan);
             self.take(result);
@@ -133,6 +146,43 @@ impl Steerer {
         }
     }
 
+    /// Starts the process that takes the rules out if this one hangs or dies; before there are any.
+    fn start_guard(&mut self) {
+        if self.steering.is_none() || self.guard.is_some() || self.guards_left == 0 {
+            return;
+        }
+        self.guards_left -= 1;
+        match Guard::start(&self.journal) {
+            Ok(guard) => self.guard = Some(guard),
+            Err(e) => tracing::warn!(
+                "there is no guard: {e}; if the node hangs, steered traffic stands still until the node is ended"
+            ),
+        }
+    }
+
+    /// Gives the guard a sign of life, and steers anew if it had to take the rules out.
+    pub(super) fn beat(&mut self, now: Instant) {
+        if now < self.beat_at {
+            return;
+        }
+        self.beat_at = now + BEAT_PERIOD;
+        match self.guard.as_mut().map(Guard::beat) {
+            None | Some(Beat::Fine) => {}
+            Some(Beat::WasWithdrawn) => {
+                tracing::warn!("this process stood still, and traffic flowed past it; it is steered again from now on");
+                if let Some(steering) = &mut self.steering {
+                    let result = steering.apply(&self.plan);
+                    self.take(result);
+                }
+            }
+            Some(Beat::Lost(e)) => {
+                tracing::warn!("the guard is gone: {e}; another one is started");
+                self.guard = None;
+                self.start_guard();
+            }
+        }
+    }
+
     /// Follows changes of the machine.
     pub(super) fn refresh(&mut self, now: Instant) {
         let Some(steering) = &mut self.steering else { return };
@@ -156,9 +206,9 @@ impl Steerer {
         self.error.take().map_or(Ok(()), Err)
     }
 
-    /// The longest time until the next [`Steerer::refresh`].
+    /// The longest time until the next [`Steerer::beat`].
     pub(super) fn longest_wait(&self) -> Option<Duration> {
-        self.steering.is_some().then_some(REFRESH_PERIOD)
+        self.steering.is_some().then_some(BEAT_PERIOD)
     }
 
     /// Takes everything back.
@@ -168,6 +218,7 @@ impl Steerer {
         {
             tracing::error!("{e}; `netserv cleanup` tries again");
         }
+        self.guard = None;
         #[cfg(target_os = "linux")]
         self.offloads.clear();
     }

@@ -72,9 +72,12 @@ impl TunLink {
         Ok(Some(TunPacket { at: start + HEAD_BYTES, len, offload }))
     }
 
-    /// Keeps a packet of the arena until [`TunLink::flush`].
-    pub(super) fn push(&mut self, packet: TunPacket) {
+    /// Keeps a packet of the arena until [`TunLink::flush`]; answers whether it is time for that.
+    pub(super) fn push(&mut self, packet: TunPacket) -> bool {
         self.waiting.push(Waiting::new(packet.at, packet.len, packet.offload));
+        // A super-packet has nothing to wait for. Others are written many at a time, even if none of them can be joined:
+        // batches of 16 were measured to be 6 % slower than those of 128.
+        packet.offload.is_super_packet()
     }
 
     /// Writes all that waits; calls `failed` for each packet that could not be written.

@@ -1,4 +1,6 @@
 //! The one thread beside the loop: it ticks while the loop works, and sleeps while the loop waits.
+//!
+//! It exists only while there are modules to watch.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -20,19 +22,46 @@ struct Shared {
     ended: AtomicBool,
 }
 
-/// The thread; it ends when this is dropped.
+/// The thread, while there is one; it ends when this is dropped.
 #[derive(Debug)]
 pub(super) struct Watching {
+    watch: Watch,
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Watching {
-    pub(super) fn start(watch: Watch) -> std::io::Result<Self> {
-        let shared = Arc::new(Shared::default());
-        let theirs = Arc::clone(&shared);
-        let thread = thread::Builder::new().name("watch".into()).spawn(move || run(&theirs, &watch))?;
-        Ok(Watching { shared, thread: Some(thread) })
+    /// No thread yet.
+    pub(super) fn new(watch: Watch) -> Self {
+        Watching { watch, shared: Arc::default(), thread: None }
+    }
+
+    /// Starts the thread if there is none: module code is about to run.
+    pub(super) fn start(&mut self) -> std::io::Result<()> {
+        if self.thread.is_none() {
+            self.shared = Arc::default();
+            let (shared, watch) = (Arc::clone(&self.shared), self.watch.clone());
+            let body = move || {
+                platform::thread::leave_descriptors();
+                run(&shared, &watch);
+            };
+            self.thread = Some(thread::Builder::new().name("watch".into()).spawn(body)?);
+        }
+        Ok(())
+    }
+
+    /// Ends the thread: there are no modules.
+    pub(super) fn stop(&mut self) {
+        self.shared.ended.store(true, Ordering::SeqCst);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            let _ = thread.join();
+        }
+    }
+
+    /// Whether module code may run.
+    pub(super) const fn is_on(&self) -> bool {
+        self.thread.is_some()
     }
 
     /// The loop begins to work, and module code may run.
@@ -53,11 +82,7 @@ impl Watching {
 
 impl Drop for Watching {
     fn drop(&mut self) {
-        self.shared.ended.store(true, Ordering::SeqCst);
-        if let Some(thread) = self.thread.take() {
-            thread.thread().unpark();
-            let _ = thread.join();
-        }
+        self.stop();
     }
 }
 

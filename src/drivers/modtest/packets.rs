@@ -65,7 +65,7 @@ fn tcp_header(spec: &PacketSpec) -> Result<TcpHeader, String> {
 pub(super) fn decode(bytes: &[u8]) -> Result<Decoded, String> {
     let header = Header::parse(bytes, false).map_err(|reason| reason.meaning().trim().to_owned())?;
     let end = |bits: u128, port: Option<u16>| {
-        let address = if header.ip_version == 4 { address_of(bits) } else { IpAddr::V6(bits.into()) };
+        let address = address_of(bits, header.ip_version);
         match port {
             Some(port) => std::net::SocketAddr::new(address, port).to_string(),
             None => address.to_string(),

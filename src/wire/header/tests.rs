@@ -14,7 +14,7 @@ fn finds_ports_and_payload_and_leaves_out_padding() {
     let bytes = hex(UDP4);
     let header = Header::parse(&bytes, false).unwrap();
     assert_eq!((header.ip_version, header.protocol, header.ports), (4, UDP, Some((4096, 53))));
-    assert_eq!(address_of(header.source).to_string(), "10.0.0.1");
+    assert_eq!(address_of(header.source, 4).to_string(), "10.0.0.1");
     assert_eq!(header.payload(&bytes), b"abcd");
     assert_eq!((header.transport_at, header.end), (20, 32));
 }

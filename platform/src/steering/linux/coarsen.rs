@@ -94,8 +94,7 @@ mod tests {
 
     #[test]
     fn many_addresses_become_prefixes_that_hold_them_all() {
-        let matches: Vec<Match> =
-            (0..4096_u32).map(|i| udp([10, (i >> 8) as u8, i as u8, 1], 53)).collect();
+        let matches: Vec<Match> = (0..4096_u32).map(|i| udp([10, (i >> 8) as u8, i as u8, 1], 53)).collect();
         let wide = coarsen(&matches, 512);
         assert!(wide.len() <= 512 && !wide.is_empty());
         for m in &matches {
@@ -108,9 +107,8 @@ mod tests {
 
     #[test]
     fn every_protocol_at_once_is_everything() {
-        let matches: Vec<Match> = (0..=255)
-            .map(|p| Match { ip_version: Some(6), protocol: Some(p), ..Match::default() })
-            .collect();
+        let matches: Vec<Match> =
+            (0..=255).map(|p| Match { ip_version: Some(6), protocol: Some(p), ..Match::default() }).collect();
         assert_eq!(coarsen(&matches, 8), vec![Match { ip_version: Some(6), ..Match::default() }]);
     }
 }

@@ -61,6 +61,8 @@ pub(super) struct Found {
     pub(super) translates: Vec<Family>,
     /// Chains that drop forwarded traffic unless a rule allows it, as `family table chain`.
     pub(super) drops_forwarded: Vec<String>,
+    /// The families for which our table is there.
+    pub(super) ours: Vec<Family>,
 }
 
 /// What is to be left untracked in one family.
@@ -86,9 +88,11 @@ pub(super) fn find() -> Found {
     // A kernel without nf_tables has no such chains.
     for chain in chains().unwrap_or_default() {
         let families = chain.families();
-        if chain.kind == "nat" && chain.hook == POSTROUTING {
+        if chain.table == TABLE && chain.hook == PREROUTING && chain.family != NFPROTO_INET {
+            found.ours.extend(families);
+        } else if chain.kind == "nat" && chain.hook == POSTROUTING {
             found.translates.extend(families);
-        } else if chain.hook == FORWARD && chain.drops && !families.is_empty() && chain.table != TABLE {
+        } else if chain.hook == FORWARD && chain.drops && !families.is_empty() {
             found.drops_forwarded.push(format!("{} {} {}", chain.family_name(), chain.table, chain.name));
         }
     }

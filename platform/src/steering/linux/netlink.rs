@@ -1,5 +1,7 @@
 //! Requests to the kernel's routing and netfilter parts, each answered before the next is sent.
 
+#![expect(clippy::wildcard_enum_match_arm, reason = "the kernel says more than is of use here")]
+
 use std::io;
 
 use netlink_packet_core::{

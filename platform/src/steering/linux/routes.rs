@@ -1,5 +1,7 @@
 //! Routes: what leads into the TUN device, and how this machine would have sent its own traffic without it.
 
+#![expect(clippy::wildcard_enum_match_arm, reason = "the kernel says more than is of use here")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -187,9 +189,12 @@ impl Tables {
         if nets.len() > OWN_ROUTES_MAX {
             return Ok(None);
         }
+        // An address of this machine would be answered by itself.
+        let taken: BTreeSet<Net> =
+            all.into_iter().chain(self.foreign().filter(|r| r.table == TABLE_LOCAL).map(|r| r.net)).collect();
         let mut routes = Routes::new();
         for net in nets {
-            let Some(sample) = sample(net, &all) else { continue };
+            let Some(sample) = sample(net, &taken) else { continue };
             routes.insert((TABLE_OWN, net), self.ask(rtnl, sample, by)?);
         }
         // Multicast and link-local traffic belongs to one link: it cannot take another way.
@@ -333,9 +338,7 @@ impl Known {
                 _ => {}
             }
         }
-        if u8::from(message.header.protocol) == OWN_PROTOCOL
-            && TABLES.contains(&known.table)
-        {
+        if u8::from(message.header.protocol) == OWN_PROTOCOL && TABLES.contains(&known.table) {
             let throw = known.kind == RouteType::Throw;
             known.ours = Some(if throw { Way::Throw } else { Way::Tun { source, mtu } });
         }
@@ -354,10 +357,7 @@ fn address_of(address: &RouteAddress) -> Option<IpAddr> {
 /// Multicast, broadcast and link-local prefixes.
 fn special(family: Family) -> [Net; 2] {
     match family {
-        Family::V4 => [
-            (IpAddr::V4(Ipv4Addr::new(224, 0, 0, 0)), 4),
-            (IpAddr::V4(Ipv4Addr::BROADCAST), 32),
-        ],
+        Family::V4 => [(IpAddr::V4(Ipv4Addr::new(224, 0, 0, 0)), 4), (IpAddr::V4(Ipv4Addr::BROADCAST), 32)],
         Family::V6 => [
             (IpAddr::V6(Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0)), 8),
             (IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0)), 10),
@@ -419,8 +419,7 @@ mod tests {
 
     #[test]
     fn asks_for_an_address_that_no_longer_prefix_covers() {
-        let all: BTreeSet<Net> =
-            ["0.0.0.0/0", "10.0.0.0/8", "10.0.0.0/24", "10.0.1.0/32", "1.0.0.0/8"].map(net).into();
+        let all: BTreeSet<Net> = ["0.0.0.0/0", "10.0.0.0/8", "10.0.0.0/24", "10.0.1.0/32", "1.0.0.0/8"].map(net).into();
         assert_eq!(sample(net("10.0.0.0/8"), &all), Some("10.0.1.1".parse().unwrap()));
         assert_eq!(sample(net("0.0.0.0/0"), &all), Some("2.0.0.0".parse().unwrap()));
         assert_eq!(sample(net("10.0.1.0/32"), &all), Some("10.0.1.0".parse().unwrap()));

@@ -1,5 +1,7 @@
 //! Policy rules: which ones a plan needs, and which of them the kernel has.
 
+#![expect(clippy::wildcard_enum_match_arm, reason = "the kernel says more than is of use here")]
+
 use std::net::IpAddr;
 
 use netlink_packet_route::AddressFamily;
@@ -32,6 +34,12 @@ const TABLE_LOCAL: u32 = 255;
 const ICMPV6: u8 = 58;
 /// Protocols with ports that filters may mean: TCP, UDP, SCTP.
 const WITH_PORTS: [u8; 3] = [6, 17, 132];
+
+/// The protocols that stand for "all", without the ICMP of the other family.
+///
+/// A rule without a protocol would fit more than packets: the kernel asks the same rules whether a question by ARP is
+/// for this machine, and would no longer answer it. What is not listed here concerns one link only, or nobody.
+const ALL: [u8; 16] = [1, 4, 6, 17, 33, 41, 46, 47, 50, 51, ICMPV6, 94, 108, 115, 132, 136];
 
 /// What a packet that fits does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,7 +149,6 @@ impl Rule {
         let mut rule = Rule::new(family, 0, Action::Nop);
         rule.not = message.header.flags.contains(RuleFlags::Invert);
         for attribute in &message.attributes {
-            #[expect(clippy::wildcard_enum_match_arm, reason = "what is not set by us is not looked at")]
             match attribute {
                 RuleAttribute::Priority(preference) => rule.preference = *preference,
                 RuleAttribute::Goto(preference) => target = *preference,
@@ -257,9 +264,9 @@ pub(super) fn of_family(matches: &[Match], family: Family) -> Vec<Match> {
             None if m.from_port.is_some() || m.to_port.is_some() => {
                 of.extend(WITH_PORTS.iter().map(|p| Match { protocol: Some(*p), ..m }));
             }
-            // Each family has its own ICMP.
-            Some(1) if family == Family::V6 => {}
-            Some(ICMPV6) if family == Family::V4 => {}
+            // Number 0 means "all" to the kernel, and no packet to us.
+            Some(0) => {}
+            Some(protocol) if is_icmp_of_the_other(protocol, family) => {}
             _ => of.push(m),
         }
     }
@@ -268,13 +275,36 @@ pub(super) fn of_family(matches: &[Match], family: Family) -> Vec<Match> {
     of
 }
 
+/// Writes out the protocols of matches that name none.
+pub(super) fn with_protocols(matches: &[Match], family: Family) -> Vec<Match> {
+    let mut with = Vec::new();
+    for m in matches {
+        match m.protocol {
+            Some(_) => with.push(*m),
+            None => {
+                let all = ALL.iter().filter(|protocol| !is_icmp_of_the_other(**protocol, family));
+                with.extend(all.map(|protocol| Match { protocol: Some(*protocol), ..*m }));
+            }
+        }
+    }
+    with.sort_unstable();
+    with.dedup();
+    with
+}
+
+const fn is_icmp_of_the_other(protocol: u8, family: Family) -> bool {
+    match family {
+        Family::V4 => protocol == ICMPV6,
+        Family::V6 => protocol == 1,
+    }
+}
+
 /// Rules that jump over others must stand before them, and those of [`INBOUND`] before the local table.
 ///
 /// `rules` are ours of one family in the kernel's order.
 pub(super) fn jumps_come_first(rules: &[Rule]) -> bool {
-    let first_table = |preference| {
-        rules.iter().position(|r| r.preference == preference && matches!(r.action, Action::Table(_)))
-    };
+    let first_table =
+        |preference| rules.iter().position(|r| r.preference == preference && matches!(r.action, Action::Table(_)));
     let last_jump =
         |preference| rules.iter().rposition(|r| r.preference == preference && matches!(r.action, Action::Goto(_)));
     match (last_jump(INBOUND), first_table(INBOUND)) {

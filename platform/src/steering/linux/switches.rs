@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::io;
 
 use super::Family;
+use super::Use;
 use super::journal::{Journal, read_sysctl, write_sysctl};
 use super::routes::Link;
-use super::{Use, rules};
 
 /// What [`set`] did.
 #[derive(Debug, Default)]
@@ -18,21 +18,39 @@ pub(super) struct Switched {
     pub(super) notes: Vec<String>,
 }
 
-/// Prepares the TUN device: it forwards, takes packets with this machine's own source addresses, and is silent.
+/// Prepares the TUN device: it forwards, and takes packets with this machine's own source addresses.
 pub(super) fn prepare_tun(tun: &str) -> io::Result<()> {
     let v4 = |key: &str, value| write_sysctl(&format!("net/ipv4/conf/{tun}/{key}"), value);
     v4("forwarding", "1")?;
     v4("accept_local", "1")?;
     // Loose: what comes out of the device may have any source to which there is a way.
     v4("rp_filter", "2")?;
+    quiet_tun(tun)
+}
+
+/// Keeps the kernel from sending packets of its own through the device.
+pub(super) fn quiet_tun(tun: &str) -> io::Result<()> {
     if read_sysctl(&format!("net/ipv6/conf/{tun}/forwarding")).is_err() {
         return Ok(());
     }
     let v6 = |key: &str, value| write_sysctl(&format!("net/ipv6/conf/{tun}/{key}"), value);
-    // As a router it would join groups, and tell of it in packets that no filter names.
+    // As a router it is in groups for routers, and would tell of joining and leaving them in packets that no filter
+    // names. In the first version of that protocol, who never told of joining says nothing on leaving.
+    v6("force_mld_version", "1")?;
     v6("forwarding", "0")?;
     v6("addr_gen_mode", "1")?;
     v6("accept_ra", "0")
+}
+
+/// The interfaces that drop what comes in by another way than the answer would go out.
+pub(super) fn strict_interfaces(links: &BTreeMap<u32, Link>, tun: &str) -> Vec<String> {
+    let value = |name: &str| {
+        read_sysctl(&format!("net/ipv4/conf/{name}/rp_filter")).ok().and_then(|v| v.parse::<u8>().ok()).unwrap_or(0)
+    };
+    // The greater of both values counts: 0 no check, 1 strict, 2 loose.
+    let all = value("all");
+    let strict = |link: &&Link| link.up && link.name != tun && link.name != "lo" && value(&link.name).max(all) == 1;
+    links.values().filter(strict).map(|link| link.name.clone()).collect()
 }
 
 /// Sets what one family needs for `use_`, each after it was written down.
@@ -62,7 +80,6 @@ pub(super) fn set(
         }
         Family::V6 => switched.forward_v6(journal, tun, &names, use_)?,
     }
-    debug_assert!(rules::NO_ROUTER > rules::FORWARDED, "what is steered is not stopped");
     Ok(switched)
 }
 

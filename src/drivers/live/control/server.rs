@@ -139,7 +139,6 @@ impl ControlServer {
         let waits = self.connections.values().any(|connection| !connection.output.is_empty());
         waits.then_some(CONTROL_WAIT_MAX)
     }
-
 }
 
 /// Writes what is left as far as that goes at once, and removes the socket.

@@ -45,12 +45,12 @@ fn a_super_packet_that_the_kernel_refuses_is_split_and_no_more_are_asked_for() {
     let (bytes, offload) = super_packet();
     let mut arena = Arena::new();
     let good = put(&mut arena, &bytes, offload);
-    link.push(good);
+    let _ = link.push(good);
     link.flush(&mut arena, |reason| panic!("{}", reason.name()));
     assert_eq!((link.counters.writes, link.counters.split_segments), (1, 0));
     // The kernel answers EINVAL to a header that does not fit, as some kernels do to every one.
     let bad = put(&mut arena, &bytes, Offload { checksum_offset: 6, ..offload });
-    link.push(bad);
+    let _ = link.push(bad);
     link.flush(&mut arena, |reason| panic!("{}", reason.name()));
     assert_eq!((link.counters.offload_refused, link.counters.split_segments), (1, 3));
     assert_eq!(link.joinable, Joinable::NOTHING);
@@ -65,7 +65,7 @@ fn what_is_no_ip_packet_is_not_sent_and_counted() {
     let Some(mut link) = device() else { return };
     let mut arena = Arena::new();
     let odd = put(&mut arena, &[0xff; 40], Offload::default());
-    link.push(odd);
+    let _ = link.push(odd);
     let mut failed = Vec::new();
     link.flush(&mut arena, |reason| failed.push(reason));
     assert_eq!(failed, [DropReason::LinkDown]);
