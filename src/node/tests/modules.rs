@@ -300,3 +300,22 @@ fn timers_run_at_their_time_and_may_send_packets() {
     assert_eq!(world.sent.len(), 3);
     assert_eq!(world.sent[0], udp(b"tick"));
 }
+
+#[test]
+fn looking_through_all_flows_costs_what_there_are() {
+    let code = "local ctx function M.start(c) ctx = c end
+        function M.on_packet(packet)
+          if packet:payload() == 'look' then for _ = 1, 100000 do ctx:flows(1, nil, 1e9) end end
+        end";
+    let mut w = World::new(LinkKind::Tun).with("m", code);
+    let failed = |w: &World| w.events.iter().any(|event| matches!(event, Event::Failed { .. }));
+    let _ = w.udp(b"look");
+    assert!(!failed(&w), "one flow is looked through at once: {:?}", w.events);
+    for port in 0..100 {
+        let mut bytes = udp(b"other");
+        bytes[21] = port;
+        let _ = w.feed(&bytes, Offload::default());
+    }
+    let _ = w.udp(b"look");
+    assert!(failed(&w), "{:?}", w.events);
+}
