@@ -219,6 +219,10 @@ impl FlowView for SharedFlows {
         self.0.borrow().records(instance, after, since).take(count_max).collect()
     }
 
+    fn slot_count(&self) -> usize {
+        self.0.borrow().slot_count()
+    }
+
     fn flow(&self, instance: InstanceId, id: FlowId) -> Option<FlowRecord> {
         self.0.borrow().record_of(instance, id)
     }

@@ -62,6 +62,25 @@ fn failures_end_with_1_and_name_what_failed() {
     }
 }
 
+#[test]
+fn a_capture_is_not_overwritten_by_what_comes_out_of_it() {
+    let folder = std::env::temp_dir().join(format!("netserv-cli-out-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let [capture, link] = ["in.pcap", "link.pcap"].map(|name| folder.join(name));
+    std::fs::copy("tests/data/dns.pcap", &capture).unwrap();
+    std::fs::hard_link(&capture, &link).unwrap();
+    for out in [&capture, &link] {
+        let (code, _, errors) = run(&["replay", capture.to_str().unwrap(), "--out", out.to_str().unwrap()]);
+        // Only Unix tells that two names are of one file.
+        if cfg!(unix) || out == &capture {
+            assert_eq!(code, 2, "{errors}");
+            assert!(errors.contains("is one of the captures"), "{errors}");
+            assert_eq!(std::fs::read(&capture).unwrap(), std::fs::read("tests/data/dns.pcap").unwrap());
+        }
+    }
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
 #[cfg(all(unix, feature = "live"))]
 #[test]
 fn without_a_node_the_commands_say_where_they_looked() {

@@ -31,7 +31,7 @@ pub const INSTANCES_MAX: usize = 4_096;
 pub const FILTERS_MAX: usize = 65_536;
 /// Filters of one instance, when its manifest says nothing else.
 pub const FILTERS_PER_INSTANCE_MAX: usize = 10_240;
-/// Instances that may look at one flow; more are refused when the module is loaded.
+/// Instances that look at one flow: those that were loaded first. Others that ask for it do not see it.
 pub const CHAIN_MAX: usize = 16;
 
 /// Outputs that wait for the driver. It drains them after each input, so only a burst of injected packets gets here.
@@ -96,7 +96,7 @@ pub const PROPERTY_ITEMS_MAX: usize = FILTERS_PER_INSTANCE_MAX;
 pub const PROPERTY_SECONDS_MAX: f64 = 1e9;
 /// `[[filters]]` in a manifest; lists in properties may make more of them.
 pub const MANIFEST_FILTERS_MAX: usize = 256;
-/// Bytes of a name: of a module, a property, a counter.
+/// Bytes of a name: of a module, an instance, a property, a counter.
 pub const NAME_BYTES_MAX: usize = 64;
 /// Bytes of the path of a file in a module.
 pub const MODULE_PATH_BYTES_MAX: usize = 200;

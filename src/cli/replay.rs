@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use argh::FromArgs;
 
@@ -64,8 +64,7 @@ impl Replay {
         let mut file = match &self.out {
             Some(path) => {
                 // It would be emptied before it is read.
-                let same = |capture: &PathBuf| capture.canonicalize().ok() == path.canonicalize().ok();
-                if path.exists() && self.captures.iter().any(same) {
+                if self.captures.iter().any(|capture| is_same_file(capture, path)) {
                     let text = format!("--out {} is one of the captures; give it another name", path.display());
                     return Err(CliError::Usage(text));
                 }
@@ -94,4 +93,19 @@ impl Replay {
         let errors: Vec<String> = errors.collect();
         if errors.is_empty() { Ok(()) } else { Err(CliError::Failure(errors.join("; "))) }
     }
+}
+
+/// Whether both paths are of one file, be it by links.
+#[cfg(unix)]
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let of = |path: &Path| path.metadata().ok().filter(std::fs::Metadata::is_file).map(|m| (m.dev(), m.ino()));
+    of(one).is_some() && of(one) == of(other)
+}
+
+/// Whether both paths are of one file, be it by symbolic links.
+#[cfg(not(unix))]
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    let of = |path: &Path| path.canonicalize().ok();
+    of(one).is_some() && of(one) == of(other)
 }

@@ -85,7 +85,7 @@ pub enum Effect {
     },
 }
 
-/// Bytes of a packet that a handler with [`Sees::Headers`] gets.
+/// Bytes of a packet that a handler with [`Sees::Headers`] gets at least; its headers always come whole.
 const HEADERS_SEEN: usize = 128;
 /// Bytes of the reason that `stop` gets.
 const STOP_REASON_BYTES_MAX: usize = 256;
@@ -157,7 +157,7 @@ impl Instance {
         self.begin(now);
         let bytes = packet.bytes().get(..header.end as usize).unwrap_or(packet.bytes());
         let shown = match self.manifest().sees {
-            Sees::Headers => bytes.len().min(HEADERS_SEEN),
+            Sees::Headers => bytes.len().min(HEADERS_SEEN.max(usize::from(header.payload_at))),
             Sees::Payload => bytes.len(),
         };
         if shown > self.vm.host().registered.buffer_bytes() {

@@ -13,7 +13,11 @@ use mlua::chunk::ChunkMode;
 use mlua::{Function, Lua, LuaOptions, StdLib, Table, Value, VmState};
 
 use crate::base::limits::{SCRIPT_CASES_MAX, SCRIPT_MEMORY_BYTES_MAX, SCRIPT_SAFEPOINTS_MAX};
+use crate::container::api::effects::one_line;
 use crate::container::source::ModuleSource;
+
+/// Bytes of the name of a case; longer ones are cut.
+const CASE_NAME_BYTES_MAX: usize = 200;
 
 /// What a test script does with nodes. Each node runs the module under test, on virtual time, between two links.
 pub trait TestHost {
@@ -254,7 +258,10 @@ impl Script {
     }
 
     fn cases(&self) -> mlua::Result<Vec<(String, Function)>> {
-        let read = |case: Table| Ok((case.get::<String>("name")?, case.get::<Function>("run")?));
+        let read = |case: Table| {
+            let name = case.get::<mlua::LuaString>("name")?;
+            Ok((one_line(&name.as_bytes(), CASE_NAME_BYTES_MAX), case.get::<Function>("run")?))
+        };
         self.cases.sequence_values::<Table>().map(|case| read(case?)).collect()
     }
 }
@@ -328,7 +335,9 @@ fn text_of(error: &mlua::Error) -> String {
     }
     let text = if let mlua::Error::RuntimeError(text) = &error { text.clone() } else { error.to_string() };
     let text = text.split("\nstack traceback:").next().unwrap_or_default();
-    text.strip_prefix("runtime error: ").unwrap_or(text).to_owned()
+    let text = text.strip_prefix("runtime error: ").unwrap_or(text);
+    // It goes to a terminal, which must not take it for commands.
+    text.chars().map(|c| if c.is_control() && c != '\n' { ' ' } else { c }).collect()
 }
 
 #[cfg(test)]

@@ -48,6 +48,10 @@ pub trait FlowView {
         let wanted = |flow: &FlowRecord| after.is_none_or(|a| flow.id.slot() > a.slot()) && flow.last_seen >= since;
         self.flows(instance, usize::MAX).into_iter().filter(wanted).take(count_max).collect()
     }
+    /// Slots that one call of [`FlowView::flows_since`] may look through.
+    fn slot_count(&self) -> usize {
+        0
+    }
     /// One flow, if `instance` looks at it.
     fn flow(&self, instance: InstanceId, id: FlowId) -> Option<FlowRecord>;
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::base::filter::Filter;
 use crate::base::id::InstanceId;
-use crate::base::limits;
+use crate::base::limits::{self, NAME_BYTES_MAX};
 use crate::base::rng::Rng;
 use crate::base::time::Instant;
 use crate::container::fault::Fault;
@@ -67,6 +67,12 @@ pub struct InstanceView {
 /// Why a module is not loaded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LoadError {
+    /// No instance can be called so: the name stands in tables, logs and commands.
+    #[error("an instance cannot be called {name:?}; use 1 to {NAME_BYTES_MAX} letters, digits, \".\", \"_\" and \"-\"")]
+    Name {
+        /// The name, cut where it is too long.
+        name: String,
+    },
     /// The name is taken.
     #[error("an instance is already called \"{name}\"; unload it first, or give this one another name")]
     NameTaken {
@@ -245,6 +251,10 @@ impl Instances {
         properties: &toml::Table,
     ) -> Result<&mut Slot, LoadError> {
         let name = name.unwrap_or_else(|| module.manifest.name.clone());
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        if name.is_empty() || name.len() > NAME_BYTES_MAX || !name.chars().all(is_plain) {
+            return Err(LoadError::Name { name: name.chars().take(NAME_BYTES_MAX).collect() });
+        }
         if self.by_name(&name).is_some() {
             return Err(LoadError::NameTaken { name });
         }

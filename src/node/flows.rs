@@ -107,6 +107,11 @@ impl FlowTable {
         self.index.len()
     }
 
+    /// Slots, taken or free.
+    pub(crate) fn slot_count(&self) -> usize {
+        self.slots.len()
+    }
+
     /// Finds or makes the flow of a packet and counts the packet. A flow that had to make room comes back too.
     pub(crate) fn touch(&mut self, key: FlowKey, epoch: u32, seen: Seen) -> (Touched, Option<Ended>) {
         let hash = self.hash.of(&key);

@@ -58,15 +58,13 @@ pub fn commit(packet: &mut PacketMut<'_>, header: &Header, edited: &[u8]) -> Res
     if edited.len() != end {
         check_length(packet, header, edited.len())?;
     }
-    let old = covered(&packet.bytes()[..end], header, packet.offload.needs_checksum());
-    let field = checksum_field(packet.bytes(), header);
+    let before = Before::of(packet, header);
     if !packet.resize(edited.len()) {
         return Err(EditError::TooLong { got_bytes: edited.len(), max_bytes: end });
     }
-    let bytes = packet.bytes_mut();
-    bytes.copy_from_slice(edited);
-    write_lengths(bytes, header, edited.len() != end);
-    finish(packet, header, old, field);
+    packet.bytes_mut().copy_from_slice(edited);
+    before.write_lengths(packet.bytes_mut(), header, edited.len());
+    before.write_checksums(packet, header, edited.len());
     Ok(())
 }
 
@@ -81,12 +79,10 @@ pub fn commit_head(packet: &mut PacketMut<'_>, header: &Header, head: &[u8]) -> 
         return Err(EditError::TooLong { got_bytes: head.len(), max_bytes: end });
     }
     check_structure(packet.bytes(), header, head)?;
-    let partial = packet.offload.needs_checksum();
-    let old = covered(&packet.bytes()[..end], header, partial);
-    let field = checksum_field(packet.bytes(), header);
+    let before = Before::of(packet, header);
     packet.bytes_mut()[..head.len()].copy_from_slice(head);
-    write_lengths(packet.bytes_mut(), header, false);
-    finish(packet, header, old, field);
+    before.write_lengths(packet.bytes_mut(), header, end);
+    before.write_checksums(packet, header, end);
     Ok(())
 }
 
@@ -154,16 +150,85 @@ fn check_length(packet: &PacketMut<'_>, header: &Header, new_bytes: usize) -> Re
     Ok(())
 }
 
-/// Writes the length fields of IP and UDP.
-fn write_lengths(bytes: &mut [u8], header: &Header, changed: bool) {
-    let (transport_at, len) = (usize::from(header.transport_at), bytes.len());
-    if changed {
-        let (at, value) = if header.ip_version == 4 { (2, len) } else { (4, len - 40) };
-        bytes[at..at + 2].copy_from_slice(&(value as u16).to_be_bytes());
-        if header.protocol == UDP {
-            bytes[transport_at + 4..transport_at + 6].copy_from_slice(&((len - transport_at) as u16).to_be_bytes());
+/// What a packet said before it was changed.
+struct Before {
+    ip_length: [u8; 2],
+    udp_length: Option<[u8; 2]>,
+    ip_sum: u16,
+    ip_checksum: u16,
+    transport_sum: u16,
+    transport_checksum: u16,
+}
+
+impl Before {
+    fn of(packet: &PacketMut<'_>, header: &Header) -> Before {
+        let bytes = packet.bytes();
+        let pair = |at: usize| [bytes[at], bytes[at + 1]];
+        let end = transport_end(header, header.end as usize);
+        Before {
+            ip_length: pair(ip_length_at(header)),
+            udp_length: udp_length_at(header).map(pair),
+            ip_sum: ipv4_sum(bytes),
+            ip_checksum: if header.ip_version == 4 { u16::from_be_bytes(pair(10)) } else { 0 },
+            transport_sum: covered(&bytes[..end], header, packet.offload.needs_checksum()),
+            transport_checksum: checksum_at(header).map_or(0, |at| u16::from_be_bytes(pair(at))),
         }
     }
+
+    /// Writes the length fields of IP and UDP for a packet of `len` bytes. One that kept its length keeps the fields: a
+    /// datagram may end before its packet, and a super-packet has odd ones.
+    fn write_lengths(&self, bytes: &mut [u8], header: &Header, len: usize) {
+        let changed = len != header.end as usize;
+        let (at, value) = (ip_length_at(header), if header.ip_version == 4 { len } else { len - 40 });
+        let ip_length = if changed { (value as u16).to_be_bytes() } else { self.ip_length };
+        bytes[at..at + 2].copy_from_slice(&ip_length);
+        if let (Some(at), Some(old)) = (udp_length_at(header), self.udp_length) {
+            let value = (len - usize::from(header.transport_at)) as u16;
+            bytes[at..at + 2].copy_from_slice(&if changed { value.to_be_bytes() } else { old });
+        }
+    }
+
+    /// Writes the checksums of IPv4 and of the transport, after what they cover has changed.
+    fn write_checksums(&self, packet: &mut PacketMut<'_>, header: &Header, len: usize) {
+        let partial = packet.offload.needs_checksum();
+        let bytes = packet.bytes_mut();
+        if header.ip_version == 4 {
+            let sum = !after(!self.ip_checksum, self.ip_sum, ipv4_sum(bytes));
+            bytes[10..12].copy_from_slice(&sum.to_be_bytes());
+        }
+        let Some(at) = checksum_at(header) else { return };
+        let field = self.transport_checksum;
+        let new = covered(&bytes[..transport_end(header, len)], header, partial);
+        let value = match (partial, header.protocol, field) {
+            (true, ..) => after(field, self.transport_sum, new),
+            // No checksum was wanted (RFC 768).
+            (false, UDP, 0) => 0,
+            (false, protocol, _) => match !after(!field, self.transport_sum, new) {
+                0 if protocol == UDP => 0xffff,
+                sum => sum,
+            },
+        };
+        bytes[at..at + 2].copy_from_slice(&value.to_be_bytes());
+    }
+}
+
+/// The folded sum `total`, of which a part went from `old` to `new` (RFC 1624, section 3).
+fn after(total: u16, old: u16, new: u16) -> u16 {
+    checksum::fold(u64::from(total) + u64::from(!old) + u64::from(new))
+}
+
+const fn ip_length_at(header: &Header) -> usize {
+    if header.ip_version == 4 { 2 } else { 4 }
+}
+
+fn udp_length_at(header: &Header) -> Option<usize> {
+    let is_here = header.protocol == UDP && !matches!(header.fragment, Fragment::Later(_));
+    is_here.then(|| usize::from(header.transport_at) + 4)
+}
+
+/// Where what the transport's checksum covers ends in a packet of `len` bytes: not behind the end that UDP says.
+fn transport_end(header: &Header, len: usize) -> usize {
+    if len == header.end as usize { header.payload_end as usize } else { len }
 }
 
 /// Where the transport's checksum stands; `None` where there is none to keep right.
@@ -177,42 +242,27 @@ fn checksum_at(header: &Header) -> Option<usize> {
     (!matches!(header.fragment, Fragment::Later(_))).then(|| usize::from(header.transport_at) + offset)
 }
 
-fn checksum_field(bytes: &[u8], header: &Header) -> u16 {
-    checksum_at(header).map_or(0, |at| u16::from_be_bytes([bytes[at], bytes[at + 1]]))
-}
-
-/// The sum of all that the transport's checksum covers, without its own field. `partial`: only the pseudo-header.
-fn covered(bytes: &[u8], header: &Header, partial: bool) -> u64 {
+/// The folded sum of all that the transport's checksum covers, without its own field. `partial`: only the pseudo-header.
+fn covered(bytes: &[u8], header: &Header, partial: bool) -> u16 {
     let Some(at) = checksum_at(header) else { return 0 };
     let transport = &bytes[usize::from(header.transport_at)..];
     // ICMP over IPv4 has no pseudo-header (RFC 792); ICMPv6 has one (RFC 4443, section 2.3).
     let pseudo = if header.protocol == ICMP { 0 } else { checksum::pseudo_header(bytes, header, transport.len()) };
     if partial {
-        return pseudo;
+        return checksum::fold(pseudo);
     }
     let field_at = at - usize::from(header.transport_at);
     let before = checksum::add(pseudo, &transport[..field_at]);
-    checksum::add(before, &transport[field_at + 2..])
+    checksum::fold(checksum::add(before, &transport[field_at + 2..]))
 }
 
-/// Writes the checksums: the one of IPv4, and the transport's after what it covers changed from the sum `old`.
-fn finish(packet: &mut PacketMut<'_>, header: &Header, old: u64, field: u16) {
-    let partial = packet.offload.needs_checksum();
-    let bytes = packet.bytes_mut();
-    checksum::write_ipv4(bytes);
-    let Some(at) = checksum_at(header) else { return };
-    let new = covered(bytes, header, partial);
-    let difference = u64::from(checksum::fold(new)) + u64::from(!checksum::fold(old));
-    let value = match (partial, header.protocol, field) {
-        (true, ..) => checksum::fold(u64::from(field) + difference),
-        // No checksum was wanted (RFC 768).
-        (false, UDP, 0) => 0,
-        (false, protocol, _) => match !checksum::fold(u64::from(!field) + difference) {
-            0 if protocol == UDP => 0xffff,
-            sum => sum,
-        },
-    };
-    bytes[at..at + 2].copy_from_slice(&value.to_be_bytes());
+/// The folded sum of an IPv4 header without its checksum; 0 for IPv6.
+fn ipv4_sum(bytes: &[u8]) -> u16 {
+    if bytes[0] >> 4 != 4 {
+        return 0;
+    }
+    let header_bytes = usize::from(bytes[0] & 15) * 4;
+    checksum::fold(checksum::add(checksum::add(0, &bytes[..10]), &bytes[12..header_bytes]))
 }
 
 #[cfg(test)]

@@ -124,7 +124,7 @@ attacks! {
     "utf8.len for ever", Packet, CpuOrMemory, "local s = ('x'):rep(4000000) while true do utf8.len(s) end";
     "payload search for ever", Packet, Cpu,
         "packet:set_payload(('a'):rep(60000)) while true do packet:payload_contains(('a'):rep(60) .. 'b') end";
-    "comparing long texts", Packet, CpuOrMemory,
+    "comparing texts that differ at their ends", Packet, CpuOrMemory,
         "local a, b = ('x'):rep(3000000) .. 'a', ('x'):rep(3000000) .. 'b' while a < b do end";
     "iterating an emptied table", Packet, CpuOrMemory,
         "local t = {} for i = 1, 100000 do t['k' .. i] = i end table.clear(t) while true do next(t) end";
@@ -278,4 +278,21 @@ attacks! {
     "arguments of nonsense", Packet, Raised("must be a"), "ctx.log(nil, {}, {})";
     "addresses of nonsense", Packet, Raised("an address has 4 or 16 bytes"),
         "require('@netserv').address_text(('x'):rep(100000))";
+
+    // Work between two safepoints that grows with a text, too short to count as a large object.
+    "hexadecimal digits that are none", Packet, Cpu,
+        "local s = ('0'):rep(1000000) .. 'x' local n = require('@netserv') while true do n.from_hex(s) end";
+    "an address that never ends", Packet, Cpu,
+        "local s = ('1'):rep(1000000) local n = require('@netserv') while true do n.address_bytes(s) end";
+    "a value too long for JSON", Packet, Cpu,
+        "local t = table.create(200000, 1) local n = require('@netserv') while true do pcall(n.json, t) end";
+    "comparing two texts for ever", Packet, Cpu,
+        "local a, b = ('b'):rep(1000000) .. 'x', ('b'):rep(1000000) .. 'y' while true do local _ = a < b end";
+    "adding to a long number", Packet, Cpu, "local s = ('0'):rep(900000) while true do local _ = s + 1 end";
+    "the size of a long layout", Packet, Cpu,
+        "local s = ('b'):rep(1000000) while true do string.packsize(s) end";
+    "a long layout that does not fit", Packet, Cpu,
+        "local s = ('x'):rep(1000000) while true do pcall(string.unpack, s, s) end";
+    "the far end of a text", Packet, Cpu,
+        "local s = ('a'):rep(1000000) .. '\\0' while true do string.unpack('z', s) end";
 }

@@ -15,6 +15,8 @@ use crate::wire::header::{Fragment, Header, ICMP, ICMPV6, TCP, UDP};
 
 /// Flows that one call of `ctx:flows` returns at most.
 const FLOWS_PER_CALL_MAX: usize = 4_096;
+/// Slots of the flow cache that stand for one safepoint where time is virtual: all may be looked through.
+const SLOTS_PER_SAFEPOINT: u64 = 4;
 
 /// What the manifest allows, for the Luau side.
 pub(crate) fn settings(host: &Host, _: &Arguments<'_>) -> Result<Answer, String> {
@@ -186,6 +188,7 @@ pub(crate) fn flows(host: &Host, arguments: &Arguments<'_>) -> Result<Answer, St
     let since = if arguments.is_nil(3) { 0.0 } else { arguments.number(3, "since")? };
     // The time was rounded when the module got it: a nanosecond more of flows is better than one less.
     let since = Instant::from_nanos(((since * 1e9).max(0.0) as u64).saturating_sub(1_000));
+    host.guard().charge(host.flows.slot_count() as u64 / SLOTS_PER_SAFEPOINT);
     Ok(Answer::Flows(host.flows.flows_since(host.id, after, since, count_max)))
 }
 

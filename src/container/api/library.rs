@@ -70,9 +70,10 @@ pub(crate) fn from_hex(_: &Host, arguments: &Arguments<'_>) -> Result<Answer, St
 }
 
 /// A value as JSON text, keys in order.
-pub(crate) fn json(_: &Host, arguments: &Arguments<'_>) -> Result<Answer, String> {
-    let value = arguments.json(1, JSON_BYTES_MAX).map_err(|e| format!("json: {e}"))?;
-    Ok(Answer::Bytes(value.to_string().into_bytes()))
+pub(crate) fn json(host: &Host, arguments: &Arguments<'_>) -> Result<Answer, String> {
+    let text = arguments.json(1, JSON_BYTES_MAX).map(|value| value.to_string());
+    host.guard().charge(text.as_ref().map_or(JSON_BYTES_MAX, String::len) as u64);
+    Ok(Answer::Bytes(text.map_err(|e| format!("json: {e}"))?.into_bytes()))
 }
 
 /// The path of the module's file that `require` means: `"./part"` and `"../part"` beside the file that asks, `"part"`

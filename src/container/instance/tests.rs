@@ -16,7 +16,7 @@ const LINK: LinkId = LinkId(0);
 const FLOW: FlowId = FlowId::new(5, 7);
 
 /// UDP 10.0.0.1:4096 -> 10.0.0.2:53, payload "abcd"; TTL 61.
-const UDP4: &str = "45000020 12340000 3d11 0000 0a000001 0a000002  1000 0035 000c 0000  61626364";
+const UDP4: &str = "45000020 12340000 3d11 5797 0a000001 0a000002  1000 0035 000c 0000  61626364";
 
 /// The flows of a test: one.
 struct OneFlow;

@@ -63,6 +63,12 @@ fn failure(body: &str) -> String {
 }
 
 #[test]
+fn names_and_failures_hold_no_commands_for_a_terminal() {
+    let cases = run_script(r#"test.case("a\27[31m\ncase", function() error("red\27[31m\nblue", 0) end)"#);
+    assert_eq!(cases, [("a [31m case".to_owned(), Some("red [31m\nblue".to_owned()))]);
+}
+
+#[test]
 fn one_failing_case_does_not_stop_the_others() {
     let cases = run_script(
         "test.case('first', function() test.equal(1, 2) end)\n\

@@ -67,6 +67,15 @@ impl<'a> Arguments<'a> {
         Err(format!("{name} must be a string, not {}", self.type_name(at)))
     }
 
+    /// Bytes of all arguments that are strings.
+    pub(crate) fn text_bytes(&self) -> u64 {
+        // SAFETY: only the length of what is a string is asked for, so that nothing is converted.
+        unsafe {
+            let is_text = |at: &c_int| ffi::lua_type(self.state, *at) == ffi::LUA_TSTRING;
+            (1..=ffi::lua_gettop(self.state)).filter(is_text).map(|at| ffi::lua_objlen(self.state, at) as u64).sum()
+        }
+    }
+
     /// The bytes of a buffer.
     pub(crate) fn buffer(&self, at: c_int) -> Result<&'a [u8], String> {
         // SAFETY: buffers do not move, the stack keeps this one until the call ends, and no Luau code writes it

@@ -16,12 +16,12 @@ use crate::container::watch::Seat;
 /// Bytes of a fresh allocation that stand for one safepoint where time is virtual: about what filling them takes.
 const BYTES_PER_SAFEPOINT: u64 = 32;
 /// Where time is virtual, each safepoint of a VM that ever made an object this large counts for more: one operation may
-/// walk all of it.
-const LARGE_OBJECT_BYTES: u64 = 1 << 20;
+/// walk all of it. The longest packet is below it.
+const LARGE_OBJECT_BYTES: u64 = 1 << 17;
 /// How much more, for each [`LARGE_OBJECT_BYTES`] of a string: two of them may be compared.
-const LARGE_STRING_SAFEPOINTS: u64 = 1024;
+const LARGE_STRING_SAFEPOINTS: u64 = 128;
 /// How much more, for each [`LARGE_OBJECT_BYTES`] of anything else: a table that was emptied may be looked through.
-const LARGE_TABLE_SAFEPOINTS: u64 = 8;
+const LARGE_TABLE_SAFEPOINTS: u64 = 1;
 
 /// Counts, or lets count, what a call takes.
 pub(crate) struct Guard {

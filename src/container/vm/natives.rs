@@ -19,6 +19,9 @@ pub(super) const ERROR_BYTES_MAX: usize = 1024;
 /// Source bytes of one instance that become machine code; what is loaded later is interpreted.
 const NATIVE_SOURCE_BYTES_MAX: usize = 512 * 1024;
 
+/// Bytes of text given to a native that stand for one safepoint where time is virtual: it may look at each of them.
+const TEXT_BYTES_PER_SAFEPOINT: u64 = 4;
+
 /// How all module code is compiled.
 pub(super) fn compiler() -> Compiler {
     Compiler::new()
@@ -73,6 +76,9 @@ unsafe extern "C-unwind" fn call_native(state: *mut ffi::lua_State) -> c_int {
         let host = host(state);
         let native = NATIVES[ffi::lua_tonumberx(state, ffi::lua_upvalueindex(2), std::ptr::null_mut()) as usize].1;
         let arguments = Arguments::new(state);
+        if host.guard().counts() {
+            host.guard().charge(arguments.text_bytes() / TEXT_BYTES_PER_SAFEPOINT);
+        }
         let answer = catch_unwind(AssertUnwindSafe(|| native(host, &arguments)))
             .unwrap_or_else(|_| Err("a fault in the node itself".to_owned()));
         match answer {

@@ -107,6 +107,21 @@ fn udp(payload: &[u8]) -> Vec<u8> {
 const ON: Decision = Decision::Forward(LinkId(0));
 
 #[test]
+fn refuses_names_that_would_break_tables_and_logs() {
+    let mut w = World::new(LinkKind::Tun);
+    for name in ["", "a b", "a\x1b[31m", "\u{e9}", &"a".repeat(65)] {
+        let command = Command::Load {
+            module: module("m", ALL_UDP, ""),
+            name: Some(name.to_owned()),
+            properties: toml::Table::new(),
+        };
+        w.node.handle(w.now, Input::Command(1, command));
+        let answer = w.drain().unwrap();
+        assert!(matches!(answer, Err(CommandError::Load(LoadError::Name { .. }))), "{name:?}: {answer:?}");
+    }
+}
+
+#[test]
 fn modules_see_a_packet_in_the_order_of_their_loading_and_what_those_before_made_of_it() {
     let add = |letter: &str| {
         format!("function M.on_packet(p) p:set_payload(p:payload() .. \"{letter}\") return \"pass\" end")
@@ -284,4 +299,23 @@ fn timers_run_at_their_time_and_may_send_packets() {
     world.advance(21);
     assert_eq!(world.sent.len(), 3);
     assert_eq!(world.sent[0], udp(b"tick"));
+}
+
+#[test]
+fn looking_through_all_flows_costs_what_there_are() {
+    let code = "local ctx function M.start(c) ctx = c end
+        function M.on_packet(packet)
+          if packet:payload() == 'look' then for _ = 1, 100000 do ctx:flows(1, nil, 1e9) end end
+        end";
+    let mut w = World::new(LinkKind::Tun).with("m", code);
+    let failed = |w: &World| w.events.iter().any(|event| matches!(event, Event::Failed { .. }));
+    let _ = w.udp(b"look");
+    assert!(!failed(&w), "one flow is looked through at once: {:?}", w.events);
+    for port in 0..100 {
+        let mut bytes = udp(b"other");
+        bytes[21] = port;
+        let _ = w.feed(&bytes, Offload::default());
+    }
+    let _ = w.udp(b"look");
+    assert!(failed(&w), "{:?}", w.events);
 }

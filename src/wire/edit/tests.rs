@@ -75,6 +75,54 @@ fn a_wrong_checksum_stays_wrong_and_none_stays_none() {
 }
 
 #[test]
+fn a_wrong_checksum_of_the_ip_header_stays_wrong() {
+    let mut bytes = udp4(b"hello");
+    bytes[11] ^= 0x55;
+    let out = committed(&bytes, Offload::default(), |b| b[8] = 3).unwrap();
+    assert_ne!(checksum::fold(checksum::add(0, &out[..20])), 0xffff);
+    bytes[11] ^= 0x55;
+    let out = committed(&bytes, Offload::default(), |b| b[8] = 3).unwrap();
+    assert_eq!(checksum::fold(checksum::add(0, &out[..20])), 0xffff);
+}
+
+#[test]
+fn length_fields_cannot_be_edited() {
+    let bytes = udp4(b"hello");
+    let out = committed(&bytes, Offload::default(), |b| {
+        b[2..4].fill(1);
+        b[24..26].fill(2);
+    });
+    assert_eq!(out.unwrap(), bytes);
+    let bytes = tcp6(b"hello");
+    assert_eq!(committed(&bytes, Offload::default(), |b| b[4..6].fill(9)).unwrap(), bytes);
+    let mut room = bytes.clone();
+    let mut packet = PacketMut::new(&mut room, bytes.len(), Offload::default());
+    let mut head = bytes[..60].to_vec();
+    head[4] = 7;
+    commit_head(&mut packet, &Header::parse(&bytes, false).unwrap(), &head).unwrap();
+    assert_eq!(packet.bytes(), bytes);
+}
+
+#[test]
+fn a_datagram_that_ends_before_its_packet_gets_right_checksums() {
+    let mut bytes = udp4(b"hello");
+    bytes.extend_from_slice(b"TRAILER");
+    bytes[2..4].copy_from_slice(&40u16.to_be_bytes());
+    checksum::write_ipv4(&mut bytes);
+    let out = committed(&bytes, Offload::default(), |b| {
+        b.truncate(28);
+        b.extend_from_slice(b"four");
+    });
+    assert!(checksums_are_right(&out.unwrap()));
+    let mut out = committed(&bytes, Offload::default(), |b| b[28..].make_ascii_lowercase()).unwrap();
+    assert_eq!(out[33..], *b"trailer");
+    out.truncate(33);
+    out[2..4].copy_from_slice(&33u16.to_be_bytes());
+    checksum::write_ipv4(&mut out);
+    assert!(checksums_are_right(&out));
+}
+
+#[test]
 fn a_checksum_that_is_still_to_be_completed_follows_addresses_and_length_only() {
     let mut bytes = udp4(b"hello");
     let header = Header::parse(&bytes, false).unwrap();

@@ -37,6 +37,40 @@ fn edits_become_changed_with_right_lengths_and_checksums() {
 }
 
 #[test]
+fn headers_are_seen_whole_however_long_they_are() {
+    // UDP behind destination options of 3072 bytes.
+    let mut packet = hex("60000000 0c0c 3c 40 fd000000000000000000000000000001 fd000000000000000000000000000002");
+    for next in [60, 17] {
+        packet.extend([next, 191]);
+        packet.resize(packet.len() + 1534, 0);
+    }
+    packet.extend(hex("1000 0035 000c 0000 61626364"));
+    let headers = Manifest { sees: Sees::Headers, changes: Changes::Headers, ..manifest() };
+    let mut instance = handler(
+        headers.clone(),
+        "assert(packet:payload() == '' and packet:payload_length() == 4)
+         packet:set_ttl(9)
+         packet:set_destination(nil, 5353)",
+    );
+    let (verdict, bytes) = show(&mut instance, &packet);
+    assert_eq!(verdict.unwrap().action, Action::Changed);
+    assert_eq!((bytes[7], Header::parse(&bytes, false).unwrap().ports), (9, Some((4096, 5353))));
+    let mut instance = handler(headers, "return packet:reply()");
+    let (verdict, bytes) = show(&mut instance, &packet);
+    assert_eq!(verdict.unwrap().action, Action::Reply);
+    assert_eq!(Header::parse(&bytes, false).unwrap().ports, Some((53, 4096)));
+}
+
+#[test]
+fn a_module_can_tell_a_fragment_before_it_does_what_fragments_refuse() {
+    let mut instance = handler(manifest(), "return if packet:fragmented() then 'pass' else packet:reply('x')");
+    let mut fragment = hex(UDP4);
+    fragment[6] = 0x20;
+    assert_eq!(action(&mut instance, &fragment), Action::Pass);
+    assert_eq!(action(&mut instance, &hex(UDP4)), Action::Reply);
+}
+
+#[test]
 fn a_reply_goes_back_with_exchanged_addresses() {
     let mut instance = handler(manifest(), "return packet:reply('answer')");
     let (verdict, bytes) = show(&mut instance, &hex(UDP4));
