@@ -1,7 +1,7 @@
 //! `netserv replay`.
 
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use argh::FromArgs;
@@ -68,8 +68,7 @@ impl Replay {
                     let text = format!("--out {} is one of the captures; give it another name", path.display());
                     return Err(CliError::Usage(text));
                 }
-                let failed = |e| CliError::Failure(format!("cannot write {}: {e}", path.display()));
-                Some(BufWriter::new(File::create(path).map_err(failed)?))
+                Some(LateFile { path, file: None })
             }
             None => None,
         };
@@ -81,7 +80,7 @@ impl Replay {
         let report = replay::run(self.captures.iter().map(|path| Capture::file(path)), modules, options);
         let report = report.map_err(CliError::failure)?;
         if let Some(mut file) = file {
-            file.flush().map_err(|e| CliError::Failure(format!("cannot write the output: {e}")))?;
+            file.flush().map_err(|e| CliError::Failure(e.to_string()))?;
         }
         if self.json {
             serde_json::to_writer_pretty(&mut *out, &report).map_err(|e| CliError::Output(e.into()))?;
@@ -92,6 +91,32 @@ impl Replay {
         let errors = report.files.iter().filter_map(|f| Some(format!("{} {}", f.name, f.error.as_ref()?)));
         let errors: Vec<String> = errors.collect();
         if errors.is_empty() { Ok(()) } else { Err(CliError::Failure(errors.join("; "))) }
+    }
+}
+
+/// A file that is made, and its old content lost, only when there is something to write.
+struct LateFile<'a> {
+    path: &'a Path,
+    file: Option<BufWriter<File>>,
+}
+
+impl LateFile<'_> {
+    fn named(&self, error: &io::Error) -> io::Error {
+        io::Error::new(error.kind(), format!("cannot write {}: {error}", self.path.display()))
+    }
+}
+
+impl Write for LateFile<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.file.is_none() {
+            self.file = Some(BufWriter::new(File::create(self.path).map_err(|e| self.named(&e))?));
+        }
+        let written = self.file.as_mut().map_or(Ok(0), |file| file.write(bytes));
+        written.map_err(|e| self.named(&e))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.as_mut().map_or(Ok(()), BufWriter::flush).map_err(|e| self.named(&e))
     }
 }
 

@@ -1,6 +1,8 @@
 //! The headers of a packet, parsed once: what filters, the flow cache and modules look at.
 
-use etherparse::{IpSlice, Ipv6ExtensionSlice, Ipv6ExtensionsSlice, LaxIpSlice, err};
+use std::net::IpAddr;
+
+use etherparse::{IpSlice, Ipv4HeaderSlice, Ipv6ExtensionSlice, Ipv6ExtensionsSlice, LaxIpSlice, err};
 
 use crate::base::filter::{FilterSubject, address_bits};
 use crate::base::stats::DropReason;
@@ -109,26 +111,30 @@ struct Network {
     end: usize,
 }
 
+impl Network {
+    /// From what either parser found; `payload` is a part of `bytes`.
+    fn new(bytes: &[u8], payload: &[u8], protocol: u8, between: (IpAddr, IpAddr), fragment: Fragment) -> Network {
+        let transport_at = payload.as_ptr() as usize - bytes.as_ptr() as usize;
+        Network {
+            ip_version: if between.0.is_ipv4() { 4 } else { 6 },
+            protocol,
+            source: address_bits(between.0),
+            destination: address_bits(between.1),
+            fragment,
+            transport_at,
+            end: transport_at + payload.len(),
+        }
+    }
+}
+
 fn parse_whole(bytes: &[u8]) -> Result<Header, DropReason> {
     let ip = IpSlice::from_slice(bytes).map_err(|e| drop_reason(&e))?;
-    let payload = ip.payload();
-    let transport_at = payload.payload.as_ptr() as usize - bytes.as_ptr() as usize;
     let fragment = match &ip {
-        IpSlice::Ipv4(v4) => {
-            let h = v4.header();
-            fragment_of(h.fragments_offset().value(), h.more_fragments(), u32::from(h.identification()))
-        }
+        IpSlice::Ipv4(v4) => fragment_of_ipv4(&v4.header()),
         IpSlice::Ipv6(v6) => fragment_of_extensions(v6.extensions()),
     };
-    let network = Network {
-        ip_version: if ip.ipv4().is_some() { 4 } else { 6 },
-        protocol: payload.ip_number.0,
-        source: address_bits(ip.source_addr()),
-        destination: address_bits(ip.destination_addr()),
-        fragment,
-        transport_at,
-        end: transport_at + payload.payload.len(),
-    };
+    let between = (ip.source_addr(), ip.destination_addr());
+    let network = Network::new(bytes, ip.payload().payload, ip.payload_ip_number().0, between, fragment);
     transport(bytes, &network, false)
 }
 
@@ -142,24 +148,12 @@ fn parse_cut(bytes: &[u8]) -> Result<Header, DropReason> {
     if stopped.is_some() {
         return Err(DropReason::ExtensionHeader);
     }
-    let payload = ip.payload();
-    let transport_at = payload.payload.as_ptr() as usize - bytes.as_ptr() as usize;
     let fragment = match &ip {
-        LaxIpSlice::Ipv4(v4) => {
-            let h = v4.header();
-            fragment_of(h.fragments_offset().value(), h.more_fragments(), u32::from(h.identification()))
-        }
+        LaxIpSlice::Ipv4(v4) => fragment_of_ipv4(&v4.header()),
         LaxIpSlice::Ipv6(v6) => fragment_of_extensions(v6.extensions()),
     };
-    let network = Network {
-        ip_version: if ip.ipv4().is_some() { 4 } else { 6 },
-        protocol: payload.ip_number.0,
-        source: address_bits(ip.source_addr()),
-        destination: address_bits(ip.destination_addr()),
-        fragment,
-        transport_at,
-        end: transport_at + payload.payload.len(),
-    };
+    let between = (ip.source_addr(), ip.destination_addr());
+    let network = Network::new(bytes, ip.payload().payload, ip.payload_ip_number().0, between, fragment);
     transport(bytes, &network, true)
 }
 
@@ -233,6 +227,10 @@ fn fragment_of(offset: u16, more: bool, id: u32) -> Fragment {
         (0, true) => Fragment::First(id),
         _ => Fragment::Later(id),
     }
+}
+
+fn fragment_of_ipv4(header: &Ipv4HeaderSlice<'_>) -> Fragment {
+    fragment_of(header.fragments_offset().value(), header.more_fragments(), u32::from(header.identification()))
 }
 
 fn fragment_of_extensions(extensions: &Ipv6ExtensionsSlice<'_>) -> Fragment {

@@ -34,7 +34,7 @@ struct Connection {
     /// What is still to be written, from `written` on.
     output: Vec<u8>,
     written: usize,
-    /// Since when the output waits.
+    /// When it was made or last answered; since then the output waits, if there is any.
     waits_since: Instant,
     /// The other side has said all it wants to say.
     has_ended: bool,
@@ -79,8 +79,7 @@ impl ControlServer {
                 tracing::warn!("control socket: refused a connection of another user");
                 continue;
             }
-            let free = (1..=CONTROL_CONNECTIONS_MAX).map(|n| self.first_token + n);
-            let Some(token) = free.into_iter().find(|token| !self.connections.contains_key(token)) else {
+            let Some(token) = self.free_token() else {
                 let _ = stream.write(b"{\"error\":\"too many connections to the control socket\"}\n");
                 continue;
             };
@@ -91,6 +90,19 @@ impl ControlServer {
                 self.connections.insert(token, connection);
             }
         }
+    }
+
+    /// A token for a connection. When all are taken, the one that has been silent for longest makes room.
+    fn free_token(&mut self) -> Option<usize> {
+        let mut tokens = (1..=CONTROL_CONNECTIONS_MAX).map(|n| self.first_token + n);
+        if let Some(free) = tokens.find(|token| !self.connections.contains_key(token)) {
+            return Some(free);
+        }
+        let silent = self.connections.iter().filter(|(_, c)| c.output.is_empty() && c.input.is_empty());
+        let (token, _) = silent.min_by_key(|(_, connection)| connection.waits_since)?;
+        let token = *token;
+        self.connections.remove(&token);
+        Some(token)
     }
 
     /// The next whole request, with its connection. One at a time per connection: its answer must be on its way first.

@@ -87,18 +87,34 @@ fn a_request_without_end_is_cut_off() {
 }
 
 #[test]
-fn more_connections_than_allowed_are_told_so() {
+fn when_all_connections_are_taken_a_silent_one_makes_room() {
     let mut fixture = Fixture::new("many");
-    let clients: Vec<_> = (0..=CONTROL_CONNECTIONS_MAX).map(|_| UnixStream::connect(fixture.path()).unwrap()).collect();
+    let mut clients: Vec<_> =
+        (0..CONTROL_CONNECTIONS_MAX).map(|_| UnixStream::connect(fixture.path()).unwrap()).collect();
+    fixture.serve();
+    let mut newest = UnixStream::connect(fixture.path()).unwrap();
+    newest.write_all(b"{\"request\":\"status\"}\n").unwrap();
+    assert_eq!(fixture.serve(), 1);
+    let mut line = String::new();
+    BufReader::new(&newest).read_line(&mut line).unwrap();
+    assert!(line.starts_with("{\"ok\""), "{line}");
+    line.clear();
+    assert_eq!(BufReader::new(&clients.remove(0)).read_line(&mut line).unwrap(), 0, "{line}");
+}
+
+#[test]
+fn more_connections_than_allowed_are_told_so_when_none_is_silent() {
+    let mut fixture = Fixture::new("busy");
+    let connect = |_| {
+        let mut client = UnixStream::connect(fixture.path()).unwrap();
+        client.write_all(b"half a request").unwrap();
+        client
+    };
+    let clients: Vec<_> = (0..=CONTROL_CONNECTIONS_MAX).map(connect).collect();
     fixture.serve();
     let mut line = String::new();
     BufReader::new(clients.last().unwrap()).read_line(&mut line).unwrap();
     assert!(line.contains("too many"), "{line}");
-    drop(clients);
-    fixture.serve();
-    let mut client = UnixStream::connect(fixture.path()).unwrap();
-    client.write_all(b"{\"request\":\"status\"}\n").unwrap();
-    assert_eq!(fixture.serve(), 1);
 }
 
 #[test]
