@@ -17,13 +17,12 @@ pub fn leave_descriptors() {
 
 #[cfg(test)]
 mod tests {
-    #![cfg(target_os = "linux")]
-
-    use std::io::{Read, Write};
-    use std::os::unix::net::UnixStream;
-
     #[test]
+    #[cfg(target_os = "linux")]
     fn a_thread_that_left_the_descriptors_holds_none_of_them_open() {
+        use std::io::{Read, Write};
+        use std::os::unix::net::UnixStream;
+
         let (mut ours, theirs) = UnixStream::pair().unwrap();
         let (tell, told) = std::sync::mpsc::channel();
         let (end, ended) = std::sync::mpsc::channel::<()>();
