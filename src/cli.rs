@@ -80,12 +80,15 @@ enum CliError {
 }
 
 impl CliError {
-    /// Any error as a failure, with its causes.
+    /// Any error as a failure, with those of its causes that it does not tell itself.
     fn failure(error: impl std::error::Error) -> CliError {
         let mut text = error.to_string();
         let mut source = error.source();
         while let Some(cause) = source {
-            text.push_str(&format!(": {cause}"));
+            let told = cause.to_string();
+            if !text.contains(&told) {
+                text = format!("{text}: {told}");
+            }
             source = cause.source();
         }
         CliError::Failure(text)
@@ -162,4 +165,27 @@ fn exit(result: Result<(), CliError>) -> ExitCode {
     // Nothing is left to be done if even this cannot be written.
     let _ = writeln!(io::stderr(), "netserv: {text}");
     ExitCode::from(code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{text}")]
+    struct Told {
+        text: &'static str,
+        source: io::Error,
+    }
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let cause = || io::Error::other("no luck");
+        for (text, want) in [("a: no luck", "a: no luck"), ("a", "a: no luck")] {
+            let CliError::Failure(told) = CliError::failure(Told { text, source: cause() }) else {
+                panic!("a failure")
+            };
+            assert_eq!(told, want);
+        }
+    }
 }
