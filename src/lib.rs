@@ -33,4 +33,5 @@ pub mod controller;
 pub mod dashboard;
 pub mod drivers;
 pub mod node;
+pub mod signaling;
 pub mod wire;

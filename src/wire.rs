@@ -3,5 +3,7 @@
 pub mod checksum;
 pub mod edit;
 pub mod frame;
+pub mod gist;
 pub mod header;
+pub mod nslp;
 pub mod segment;

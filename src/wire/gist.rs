@@ -1,0 +1,8 @@
+//! Messages of GIST, the General Internet Signalling Transport (RFC 5971, appendix A): a codec without state.
+
+pub mod error;
+pub mod header;
+pub mod message;
+pub mod mri;
+pub mod object;
+pub mod stack;
