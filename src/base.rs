@@ -1,5 +1,7 @@
 //! Words everyone shares: time, ids, packets, limits and counters. Depends on nothing else in the tree.
 
+pub mod amount;
+pub mod crypto;
 pub mod filter;
 pub mod id;
 pub mod limits;

@@ -1,4 +1,5 @@
-//! The command line: one file per subcommand. Exit codes: 0 all is well, 1 it failed, 2 it was called wrongly.
+//! The command line: one file per subcommand. Exit codes: 0 all is well, 1 it failed, 2 it was called
+//! wrongly, 3 a part of it was done.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -6,6 +7,7 @@ use std::process::ExitCode;
 use argh::FromArgs;
 
 mod demo;
+mod key;
 #[cfg(all(unix, feature = "live"))]
 mod logs;
 mod module;
@@ -21,13 +23,25 @@ mod control;
 #[cfg(feature = "live")]
 mod doctor;
 #[cfg(all(unix, feature = "live"))]
+mod path;
+#[cfg(all(unix, feature = "live"))]
+mod probe;
+#[cfg(all(unix, feature = "live"))]
+mod remove;
+#[cfg(all(unix, feature = "live"))]
 mod report;
 #[cfg(all(unix, feature = "live"))]
 mod run;
 #[cfg(all(unix, feature = "live"))]
+mod serve;
+#[cfg(all(unix, feature = "live"))]
+mod setup;
+#[cfg(all(unix, feature = "live"))]
 mod status;
 #[cfg(all(unix, feature = "live"))]
 mod top;
+#[cfg(all(unix, feature = "live"))]
+mod trust;
 
 #[derive(FromArgs)]
 /// A node of a programmable network: takes the packets that someone asked for out of this machine's traffic, shows them
@@ -37,7 +51,8 @@ mod top;
     example = "See what a module does to a capture file, without root:\n  {command_name} replay in.pcap --module modules/monitor",
     example = "Run it on this machine's traffic, as root:\n  {command_name} run --link tun --module modules/monitor",
     error_code(1, "It failed; standard error says why."),
-    error_code(2, "It was called wrongly.")
+    error_code(2, "It was called wrongly."),
+    error_code(3, "A part of it was done: some nodes on a path did it, others did not.")
 )]
 struct Netserv {
     /// print the version
@@ -53,6 +68,12 @@ struct Netserv {
 enum Command {
     #[cfg(all(unix, feature = "live"))]
     Run(run::Run),
+    #[cfg(all(unix, feature = "live"))]
+    Setup(setup::Setup),
+    #[cfg(all(unix, feature = "live"))]
+    Probe(probe::Probe),
+    #[cfg(all(unix, feature = "live"))]
+    Remove(remove::Remove),
     Replay(replay::Replay),
     Demo(demo::Demo),
     Module(module::Module),
@@ -62,6 +83,11 @@ enum Command {
     Top(top::Top),
     #[cfg(all(unix, feature = "live"))]
     Report(report::Report),
+    #[cfg(all(unix, feature = "live"))]
+    Serve(serve::Serve),
+    Key(key::Key),
+    #[cfg(all(unix, feature = "live"))]
+    Trust(trust::TrustCommand),
     #[cfg(feature = "live")]
     Doctor(doctor::Doctor),
     #[cfg(all(unix, feature = "live"))]
@@ -75,6 +101,9 @@ enum CliError {
     Usage(String),
     /// It failed.
     Failure(String),
+    /// A part of it was done.
+    #[cfg_attr(not(all(unix, feature = "live")), expect(dead_code, reason = "only signalling does things in parts"))]
+    Partial(String),
     /// What it says cannot be written.
     Output(io::Error),
 }
@@ -130,6 +159,12 @@ impl Netserv {
             None => Err(CliError::Usage("no command is given; `netserv --help` lists them".to_owned())),
             #[cfg(all(unix, feature = "live"))]
             Some(Command::Run(command)) => command.run(),
+            #[cfg(all(unix, feature = "live"))]
+            Some(Command::Setup(command)) => command.run(out),
+            #[cfg(all(unix, feature = "live"))]
+            Some(Command::Probe(command)) => command.run(out),
+            #[cfg(all(unix, feature = "live"))]
+            Some(Command::Remove(command)) => command.run(out),
             Some(Command::Replay(command)) => command.run(out),
             Some(Command::Demo(command)) => command.run(out),
             Some(Command::Module(command)) => command.run(out),
@@ -139,6 +174,11 @@ impl Netserv {
             Some(Command::Top(command)) => command.run(out),
             #[cfg(all(unix, feature = "live"))]
             Some(Command::Report(command)) => command.run(out),
+            #[cfg(all(unix, feature = "live"))]
+            Some(Command::Serve(command)) => command.run(out),
+            Some(Command::Key(command)) => command.run(out),
+            #[cfg(all(unix, feature = "live"))]
+            Some(Command::Trust(command)) => command.run(out),
             #[cfg(feature = "live")]
             Some(Command::Doctor(command)) => command.run(out),
             #[cfg(all(unix, feature = "live"))]
@@ -161,6 +201,7 @@ fn exit(result: Result<(), CliError>) -> ExitCode {
         Err(CliError::Output(e)) => (1, format!("cannot write: {e}")),
         Err(CliError::Failure(text)) => (1, text),
         Err(CliError::Usage(text)) => (2, text),
+        Err(CliError::Partial(text)) => (3, text),
     };
     // Nothing is left to be done if even this cannot be written.
     let _ = writeln!(io::stderr(), "netserv: {text}");

@@ -8,6 +8,7 @@ pub mod fault;
 pub mod instance;
 pub mod manifest;
 pub mod module;
+pub mod package;
 pub mod properties;
 pub mod script;
 pub mod source;

@@ -1,4 +1,5 @@
 //! Views of a node as data, and as text.
 
+pub mod path;
 pub mod status;
 pub mod table;

@@ -1,9 +1,12 @@
 //! The only loops: each gives a node its inputs, drains its outputs, and knows what time it is.
 
 pub mod demo;
+pub mod key_file;
 #[cfg(all(unix, feature = "live"))]
 pub mod live;
 pub mod modtest;
 pub mod module_dir;
 pub mod module_new;
+pub mod packing;
 pub mod replay;
+pub mod safe_file;

@@ -6,8 +6,10 @@ mod filters;
 mod flows;
 mod fragments;
 mod key;
+mod signal;
 
 pub use crate::controller::instances::{InstanceState, InstanceView, LoadError};
+pub use crate::node::signal::{Machine, SignalSetup};
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -25,10 +27,14 @@ use crate::container::fault::Fault;
 use crate::container::instance::LogLevel;
 use crate::container::module::Module;
 use crate::container::surroundings::{CpuGuard, FlowRecord, FlowView, Surroundings};
+use crate::controller::api::{FetchId, FetchProblem, StoreOp};
 use crate::controller::instances::Instances;
 use crate::node::filters::FilterSet;
 use crate::node::flows::FlowTable;
 use crate::node::fragments::FragmentTable;
+use crate::node::signal::Signal;
+use crate::signaling::io::{SignalInput, SocketOutput};
+use crate::signaling::nslp::api::NslpEvent;
 
 /// What a node is made with.
 #[derive(Clone, Debug)]
@@ -82,13 +88,17 @@ pub enum Decision {
 
 /// One thing the world tells a node, besides packets.
 #[derive(Clone, Debug)]
-pub enum Input {
+pub enum Input<'a> {
     /// The deadline of the last [`Output::Idle`] has come.
     Wakeup,
     /// An order; answered by [`Output::Answer`] with the same number.
     Command(u64, Command),
     /// A packet could not be sent although the node said so.
     NotSent(LinkId, DropReason),
+    /// Something came to the signalling sockets.
+    Signal(SignalInput<'a>),
+    /// A package was fetched, or why not.
+    Fetched(FetchId, Result<Vec<u8>, FetchProblem>),
 }
 
 /// An order to the node.
@@ -176,6 +186,39 @@ pub enum Event {
         /// Its name.
         instance: String,
     },
+    /// What an initiator hears of its order.
+    Signal(Box<NslpEvent>),
+    /// The controller did something that the node's owner should know.
+    Note(String),
+}
+
+/// What signalling needs of the world.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Errand {
+    /// For the signalling sockets.
+    Socket(SocketOutput),
+    /// Fetch a package; answered by [`Input::Fetched`].
+    Fetch {
+        /// Which.
+        id: FetchId,
+        /// From where.
+        url: String,
+        /// Give up when it is larger.
+        bytes_max: u64,
+        /// Give up after this.
+        timeout: Duration,
+    },
+    /// Nobody waits for this package any more; no answer is needed.
+    CancelFetch(FetchId),
+    /// Keep something over a restart; before any later errand is done.
+    Store(StoreOp),
+    /// Tell a web server something, without waiting for what it says.
+    Post {
+        /// Where: http or https.
+        url: String,
+        /// JSON.
+        body: String,
+    },
 }
 
 /// One thing a node asks of the world.
@@ -194,6 +237,8 @@ pub enum Output {
     Answer(u64, Answer),
     /// Something that a person or a test may want to know.
     Event(Event),
+    /// What signalling needs of the world.
+    Errand(Errand),
     /// Drained. Wait for input, at most until the deadline; [`Timer`] says what for.
     Idle {
         /// When to give [`Input::Wakeup`] at the latest.
@@ -251,6 +296,7 @@ pub struct Node {
     /// Buffers of packets that were sent.
     pool: Vec<Vec<u8>>,
     segment: Vec<u8>,
+    signal: Option<Box<Signal>>,
 }
 
 impl Node {
@@ -277,6 +323,7 @@ impl Node {
             drops: Drops::default(),
             pool: Vec::new(),
             segment: Vec::new(),
+            signal: None,
             config,
         };
         node.filters_changed();
@@ -300,7 +347,7 @@ impl Node {
     }
 
     /// Feeds one input. Never fails.
-    pub fn handle(&mut self, now: Instant, input: Input) {
+    pub fn handle(&mut self, now: Instant, input: Input<'_>) {
         match input {
             Input::Wakeup => self.expire_timers(now),
             Input::Command(number, command) => {
@@ -308,12 +355,17 @@ impl Node {
                 self.outputs.push_back(Output::Answer(number, answer));
             }
             Input::NotSent(_, reason) => self.drops.add(reason, 1),
+            Input::Signal(input) => self.signal_input(now, input),
+            Input::Fetched(id, result) => self.fetched(now, id, result),
         }
     }
 
     /// The next output. Call until [`Output::Idle`].
     pub fn poll(&mut self) -> Output {
-        self.outputs.pop_front().unwrap_or_else(|| Output::Idle { deadline: self.timers.next() })
+        self.outputs.pop_front().unwrap_or_else(|| {
+            let signal = self.signal_deadline().map(|at| (at, Timer::Signaling));
+            Output::Idle { deadline: [self.timers.next(), signal].into_iter().flatten().min() }
+        })
     }
 
     /// Takes back the buffer of a packet that was sent.

@@ -9,3 +9,4 @@ pub mod header;
 pub mod nslp;
 pub mod router_alert;
 pub mod segment;
+pub mod tlv;

@@ -53,7 +53,7 @@ fn failures_end_with_1_and_name_what_failed() {
     let calls: &[(&[&str], &str)] = &[
         (&["replay", "no-such-file.pcap"], "no-such-file.pcap"),
         (&["module", "check", "no-such-folder"], "no-such-folder"),
-        (&["module", "test", "src"], "module.toml"),
+        (&["module", "test", "src/wire"], "module.toml"),
     ];
     for (words, part) in calls {
         let (code, _, errors) = run(words);

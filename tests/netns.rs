@@ -24,6 +24,8 @@ mod masquerade;
 mod own;
 #[path = "netns/paths.rs"]
 mod paths;
+#[path = "netns/signaling.rs"]
+mod signaling;
 #[path = "netns/traffic.rs"]
 mod traffic;
 #[path = "netns/world.rs"]

@@ -1,13 +1,15 @@
 //! House rules that a machine can check: layers, sizes, where unsafe code and foreign types may be, citations.
 //!
 //! Each rule is a function from a file to its violations, and is tried on a bad example below: a check that cannot fail
-//! checks nothing.
+//! checks nothing. Citations of RFCs are in `tidy/coverage.rs`, the rules of RFC 5971 in `tidy/musts.rs`.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+#[path = "tidy/coverage.rs"]
+mod coverage;
+#[path = "tidy/musts.rs"]
+mod musts;
 #[path = "tidy/source.rs"]
 mod source;
 
@@ -20,12 +22,12 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("blocks", &["base", "wire"]),
     ("signaling", &["base", "wire"]),
     ("container", &["base", "wire", "blocks"]),
-    ("controller", &["base", "signaling", "container"]),
+    ("controller", &["base", "wire", "signaling", "container"]),
     ("node", &["base", "wire", "blocks", "signaling", "container", "controller"]),
-    ("dashboard", &["base", "blocks", "node"]),
+    ("dashboard", &["base", "wire", "blocks", "node"]),
     // The container only for its ModuleSource and Module: a driver brings module files from wherever they are.
-    ("drivers", &["base", "wire", "node", "dashboard", "container"]),
-    ("cli", &["base", "node", "dashboard", "drivers", "container"]),
+    ("drivers", &["base", "wire", "signaling", "container", "controller", "node", "dashboard"]),
+    ("cli", &["base", "wire", "signaling", "container", "controller", "node", "dashboard", "drivers"]),
 ];
 
 /// Packages whose types stay in some folders of src/.
@@ -49,8 +51,6 @@ const LONG_FUNCTIONS: &[(&str, &str, &str)] = &[];
 
 /// First folders of absolute paths that belong to one machine or one user.
 const PRIVATE_FOLDERS: &[&str] = &["home", "root", "tmp", "work", "Users"];
-
-const RFC_COVERAGE: &str = "docs/rfc-coverage.md";
 
 /// A file of the repository; `path` is relative, with `/`.
 struct File {
@@ -338,137 +338,3 @@ fn a_path_of_one_machine_is_found() {
     assert_eq!(private_paths(&file("README.md", &bad)).len(), 1);
     assert!(private_paths(&file("README.md", "https://example.net/home/x and tests/tmp/x")).is_empty());
 }
-
-// --- RFC citations ---
-
-/// One citation: the RFC, and its section if one is named.
-type Citation = (u32, Option<String>);
-
-/// The text with line breaks inside comments turned into blanks.
-fn unwrapped(text: &str) -> String {
-    let strip = |line: &str| line.trim_start().trim_start_matches(['/', '!', '-', '*', '#']).trim().to_owned();
-    text.lines().map(strip).collect::<Vec<_>>().join(" ")
-}
-
-/// What a file cites, and the citations whose form is not `RFC 5971, section 4.3.1`.
-fn citations(text: &str) -> (BTreeSet<Citation>, Vec<String>) {
-    let text = unwrapped(text);
-    let (mut cited, mut odd) = (BTreeSet::new(), Vec::new());
-    for at in words_beginning(&text, "RFC") {
-        let rest = &text[at + 3..];
-        let digits = |s: &str| s.chars().take_while(char::is_ascii_digit).collect::<String>();
-        let bare = rest.trim_start_matches(['-', '_', ' ']);
-        let number = digits(bare);
-        let Ok(rfc) = number.parse() else { continue };
-        let after = &bare[number.len()..];
-        let section = [", section ", ", appendix "].iter().find_map(|word| {
-            let name = after.strip_prefix(word)?;
-            let name: String = name.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '.').collect();
-            Some(name.trim_end_matches('.').to_owned()).filter(|n| !n.is_empty())
-        });
-        let lower = after.trim_start_matches([',', ' ']).to_lowercase();
-        let says_section = ["sec", "§", "appendix"].iter().any(|word| lower.starts_with(word));
-        if !rest.starts_with(&format!(" {number}")) || (says_section && section.is_none()) {
-            odd.push(text[at..].chars().take(40).collect());
-        }
-        cited.insert((rfc, section));
-    }
-    (cited, odd)
-}
-
-fn words_beginning<'a>(text: &'a str, word: &'a str) -> impl Iterator<Item = usize> + 'a {
-    text.match_indices(word).map(|(at, _)| at).filter(|at| !text[..*at].ends_with(|c: char| c.is_alphanumeric()))
-}
-
-fn citing(path: &str) -> bool {
-    let source = path.ends_with(".rs") || path.ends_with(".luau");
-    source && !path.starts_with("tests/") && !is_test_file(path)
-}
-
-fn odd_citations(file: &File) -> Vec<String> {
-    let (_, odd) = citations(&file.text);
-    odd.iter().map(|text| format!("{}: write `RFC 5971, section 4.3.1` instead of `{text}`", file.path)).collect()
-}
-
-#[test]
-fn rfcs_are_cited_in_one_form() {
-    check(odd_citations, citing);
-}
-
-#[test]
-fn a_citation_in_another_form_is_found() {
-    for bad in ["// see RFC5971", "// RFC 5971 section 4", "// RFC 5971, Sec. 4", "// (RFC-5971)", "// RFC 5971 §4.3"]
-    {
-        assert_eq!(odd_citations(&file("src/node.rs", bad)).len(), 1, "{bad}");
-    }
-    let good = "/// Waits (RFC 5971,\n    /// section 4.3.1). See RFC 791 and RFC 5971, appendix A.2; RFC 9293 asks.";
-    let (cited, odd) = citations(good);
-    assert!(odd.is_empty(), "{odd:?}");
-    let text: Vec<String> = cited.iter().map(|(rfc, s)| format!("{rfc} {}", s.as_deref().unwrap_or("-"))).collect();
-    assert_eq!(text, ["791 -", "5971 4.3.1", "5971 A.2", "9293 -"]);
-}
-
-/// The page of all citations.
-fn coverage(files: &[File]) -> String {
-    let mut places: BTreeMap<u32, BTreeMap<String, BTreeSet<&str>>> = BTreeMap::new();
-    for file in files.iter().filter(|f| citing(&f.path)) {
-        for (rfc, section) in citations(&file.text).0 {
-            let section = section.unwrap_or_else(|| "(whole)".to_owned());
-            places.entry(rfc).or_default().entry(section).or_default().insert(&file.path);
-        }
-    }
-    let mut page = String::from(
-        "# Where the code follows which RFC\n\n\
-         Made from the citations in the sources by `tests/tidy.rs`; do not edit. To make it again:\n\
-         `NETSERV_UPDATE=1 cargo test --test tidy`.\n",
-    );
-    for (rfc, sections) in places {
-        let title = RFC_TITLES.iter().find(|(number, _)| *number == rfc).map_or("", |(_, title)| title);
-        let colon = if title.is_empty() { "" } else { ": " };
-        let _ = write!(page, "\n## RFC {rfc}{colon}{title}\n\n| section | files |\n|---|---|\n");
-        for (section, paths) in sections {
-            let paths: Vec<String> = paths.iter().map(|path| format!("`{path}`")).collect();
-            let _ = writeln!(page, "| {section} | {} |", paths.join(", "));
-        }
-    }
-    page
-}
-
-#[test]
-fn the_page_of_rfc_citations_is_up_to_date() {
-    let want = coverage(&files());
-    let path = root().join(RFC_COVERAGE);
-    if std::env::var_os("NETSERV_UPDATE").is_some() {
-        fs::write(&path, &want).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-    }
-    let got = fs::read_to_string(&path).unwrap_or_default().replace("\r\n", "\n");
-    assert!(got == want, "{RFC_COVERAGE} is out of date; run `NETSERV_UPDATE=1 cargo test --test tidy` and commit it");
-}
-
-#[test]
-fn the_page_of_rfc_citations_names_section_and_file() {
-    let page = coverage(&[file("src/node.rs", "// RFC 8200, section 4.5"), file("tests/x.rs", "// RFC 1, section 2")]);
-    assert!(page.contains("## RFC 8200: ") && page.contains("| 4.5 | `src/node.rs` |"), "{page}");
-    assert!(!page.contains("RFC 1\n"), "{page}");
-}
-
-/// Titles of the RFCs that are cited, or soon will be.
-const RFC_TITLES: &[(u32, &str)] = &[
-    (768, "User Datagram Protocol"),
-    (791, "Internet Protocol"),
-    (792, "Internet Control Message Protocol"),
-    (1035, "Domain Names, Implementation and Specification"),
-    (1071, "Computing the Internet Checksum"),
-    (1112, "Host Extensions for IP Multicasting"),
-    (1624, "Computation of the Internet Checksum via Incremental Update"),
-    (1812, "Requirements for IP Version 4 Routers"),
-    (2113, "IP Router Alert Option"),
-    (2675, "IPv6 Jumbograms"),
-    (4443, "ICMPv6 for the IPv6 Specification"),
-    (5382, "NAT Behavioral Requirements for TCP"),
-    (5971, "GIST: General Internet Signalling Transport"),
-    (6066, "TLS Extensions: Extension Definitions"),
-    (8200, "Internet Protocol, Version 6 (IPv6) Specification"),
-    (8446, "The Transport Layer Security (TLS) Protocol Version 1.3"),
-    (9293, "Transmission Control Protocol (TCP)"),
-];

@@ -5,6 +5,10 @@
 pub mod capture;
 pub mod guard;
 pub mod machine;
+#[cfg(unix)]
+pub mod paths;
+#[cfg(unix)]
+pub mod signal_socket;
 pub mod steering;
 #[cfg(unix)]
 pub mod terminal;

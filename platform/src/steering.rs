@@ -264,4 +264,4 @@ fn unsupported() -> SteeringError {
 }
 
 #[cfg(target_os = "linux")]
-mod linux;
+pub(crate) mod linux;

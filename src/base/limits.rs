@@ -131,3 +131,288 @@ pub const SCRIPT_SAFEPOINTS_MAX: u64 = 100_000_000;
 pub const SCRIPT_CASES_MAX: usize = 1_024;
 /// Timers that may fire while a test lets time pass once.
 pub const SCRIPT_WAKEUPS_MAX: usize = 1_000_000;
+
+/// Longest time that a node waits for a next one, when nothing else is said: five Queries (RFC 5971, section 5.3.3).
+pub const SIGNAL_SEARCH_DEFAULT: Duration = Duration::from_secs(8);
+/// Longest time that may be asked for.
+pub const SIGNAL_SEARCH_MAX: Duration = Duration::from_secs(30);
+/// Rounds in which the signalling application's requests are carried to GIST after one input: each answers the last.
+pub const SIGNAL_REQUEST_ROUNDS_MAX: usize = 64;
+/// Outputs of signalling and controller that one input may lead to; what is left comes with the next.
+pub const SIGNAL_PUMP_ROUNDS_MAX: usize = 4_096;
+/// Requests at once whose answer the controller still owes.
+pub const SIGNAL_PROBES_MAX: usize = 1_024;
+/// Instances that the answer to a probe names.
+pub const SIGNAL_REPORT_MODULES_MAX: usize = 64;
+// --- packages and the controller ---
+
+/// Bytes of a package: what the files of a module may have, with room for the archive's own headers.
+pub const PACKAGE_BYTES_MAX: usize = MODULE_BYTES_MAX + 256 * 1024;
+/// Entries of a package, its folders included.
+pub const PACKAGE_ENTRIES_MAX: usize = 2 * MODULE_FILES_MAX;
+/// Bytes of a URL of a package, or of one who is told: longer ones are no addresses but content.
+pub const URL_BYTES_MAX: usize = 1_024;
+/// Bytes of the trust file: some thousand requesters.
+pub const TRUST_BYTES_MAX: usize = 1 << 20;
+/// Requesters in the trust file.
+pub const REQUESTERS_MAX: usize = 4_096;
+/// Items of one list of a requester: packages, URLs.
+pub const REQUESTER_ITEMS_MAX: usize = 256;
+/// Longest lifetime that a requester may be granted: a year. What is to stay for longer the owner loads.
+pub const LIFETIME_MAX: Duration = Duration::from_secs(366 * 86_400);
+/// Instances of all requesters together; the node's own come on top of them.
+pub const SIGNALLED_MAX: usize = 1_024;
+/// Longest time for one attempt to fetch a package, unless configured.
+pub const FETCH_TIMEOUT_DEFAULT: Duration = Duration::from_secs(20);
+/// Attempts to fetch a package, unless configured.
+pub const FETCH_ATTEMPTS_DEFAULT: u32 = 3;
+/// Packages that are fetched at once, unless configured: what the driver has threads for.
+pub const FETCHES_DEFAULT: usize = 4;
+/// Wait before a package is fetched again; doubles with each attempt.
+pub const FETCH_RETRY_FIRST: Duration = Duration::from_secs(1);
+/// A fetch of which nothing was heard this long after its time was over is taken to be lost.
+pub const FETCH_GRACE: Duration = Duration::from_secs(5);
+/// Instances whose packages are on their way at once; further requests are told to come later.
+pub const PENDING_MAX: usize = 64;
+/// Requests that wait for one instance to start.
+pub const PENDING_TOKENS_MAX: usize = 16;
+/// Signed requests that are remembered against replays, of all keys: 100 bytes each.
+pub const NONCES_MAX: usize = 65_536;
+/// Signed requests of one key that are remembered: one every 10 s, if each is valid for a day.
+pub const NONCES_PER_KEY_MAX: usize = 8_192;
+/// Expired requests that are forgotten in one step.
+pub const NONCES_FORGOTTEN_PER_STEP: usize = 256;
+/// How far a requester's clock may be ahead of the node's.
+pub const CLOCK_SKEW_MAX: Duration = Duration::from_secs(60);
+/// Longest time for which a request may be signed: it must be remembered so long.
+pub const REQUEST_VALID_MAX: Duration = Duration::from_secs(86_400);
+/// Conditions of one request.
+pub const CONDITIONS_MAX: usize = 16;
+/// Bytes of the controller's sentence in a log or a posted body; longer ones are cut. In an answer:
+/// [`NSLP_REPORT_TEXT_BYTES_MAX`].
+pub const SENTENCE_BYTES_MAX: usize = 1_024;
+/// Instances that expire, are restored or removed in one step, so that packets do not wait long.
+pub const CONTROLLER_STEPS_MAX: usize = 16;
+/// Bytes of the file of an instance: a request has no more properties than a datagram holds.
+pub const INSTANCE_FILE_BYTES_MAX: usize = 256 * 1024;
+// The NetServ application of GIST.
+
+/// Bytes of one of its messages that travels as a datagram, over IPv4: with GIST's objects around it (84 bytes, and a
+/// peer identity of 16) it keeps to the 512 bytes that fit without knowledge of the path (RFC 5971, section 4.3.3).
+pub const NSLP_DATAGRAM4_BYTES_MAX: usize = 420;
+/// As [`NSLP_DATAGRAM4_BYTES_MAX`], over IPv6, whose addresses take 36 bytes more.
+pub const NSLP_DATAGRAM6_BYTES_MAX: usize = 384;
+/// Bytes of one of its messages over a messaging association: what one object of GIST holds.
+pub const NSLP_MESSAGE_BYTES_MAX: usize = 4_095 * 4;
+/// Bytes of a request in canonical form: room beside it for what is not signed.
+pub const NSLP_REQUEST_BYTES_MAX: usize = 12 * 1024;
+/// Items of each list in a request: a person wrote them.
+pub const NSLP_LIST_MAX: usize = 64;
+/// Bytes of one text in a request: a URL, the value of a property.
+pub const NSLP_TEXT_BYTES_MAX: usize = 1_024;
+/// Bytes of a text in a report, and of an answer's sentence; longer ones are cut, so that each fits in a datagram.
+pub const NSLP_REPORT_TEXT_BYTES_MAX: usize = 200;
+/// Values of a property that a request remembers as served: a path crosses few networks.
+pub const NSLP_COVERED_MAX: usize = 32;
+/// Nodes of the application on one path, as GIST's own hop count does.
+pub const NSLP_HOPS_MAX: u8 = 64;
+/// Parts of one answer: some 20 KiB as datagrams.
+pub const NSLP_PARTS_MAX: u8 = 64;
+/// Items of one node's report.
+pub const NSLP_REPORT_ITEMS_MAX: usize = 1_024;
+/// Bytes of one answer, over all its parts.
+pub const NSLP_ANSWER_BYTES_MAX: usize = 128 * 1024;
+/// Objects of one message; more is no message of ours.
+pub const NSLP_OBJECTS_MAX: usize = 1_024;
+/// Unknown objects that travel on with a message.
+pub const NSLP_FORWARD_OBJECTS_MAX: usize = 16;
+// GIST.
+/// Routing entries: one per flow, session and direction. At about 1 kB each this is 64 MB.
+pub const GIST_SESSIONS_MAX: usize = 65_536;
+/// Entries that wait for a Confirm: their senders are not verified. Beyond this Queries are answered without state.
+pub const GIST_UNCONFIRMED_MAX: usize = 1_024;
+/// Entries with one peer address: half the table, so that none can take it all.
+pub const GIST_SESSIONS_PER_PEER_MAX: u32 = 32_768;
+/// Messages that wait for the peer of one entry.
+pub const GIST_WAITING_PER_ENTRY_MAX: usize = 16;
+/// Bytes of all messages that wait for a peer.
+pub const GIST_WAITING_BYTES_MAX: usize = 16 << 20;
+/// Cookies of one querier that are still good: all of one search at the default times, and one more.
+pub const GIST_COOKIES_MAX: usize = 8;
+/// Bytes of a cookie of a peer that this node echoes.
+pub const GIST_COOKIE_BYTES_MAX: usize = 256;
+/// Times that a Response is repeated while its Confirm is missing: each answers one Query that may be forged.
+pub const GIST_RESPONSE_RETRIES_MAX: u32 = 4;
+/// Datagrams and stream writes that wait for the driver.
+pub const GIST_OUTPUTS_MAX: usize = 65_536;
+/// Requests of applications that are carried out per input; they may ask again when called.
+pub const GIST_REQUESTS_PER_INPUT_MAX: usize = 4_096;
+/// Requests of applications that wait.
+pub const GIST_REQUESTS_WAITING_MAX: usize = 65_536;
+/// Bytes of a message in D-mode while the path's MTU is not known: 576 less room for headers (RFC 5971, section 4.3.3).
+pub const GIST_DATAGRAM_BYTES_MAX: usize = 512;
+/// Bytes of one message of an application: what the NSLP-Data object can hold.
+pub const GIST_DATA_BYTES_MAX: usize = 4_095 * 4;
+/// Messaging associations at once.
+pub const GIST_ASSOCIATIONS_MAX: usize = 1_024;
+/// Messaging associations with one address: one would do, a few are there when both sides open one at the same time.
+pub const GIST_ASSOCIATIONS_PER_ADDRESS_MAX: usize = 16;
+/// Bytes of one message over an association: the longest data, and twice that for everything else.
+pub const GIST_STREAM_MESSAGE_BYTES_MAX: usize = 48 * 1024;
+/// Accepted associations that have not said yet who they are.
+pub const GIST_UNIDENTIFIED_MAX: usize = 256;
+/// Shortest hold time of a peer that this node follows: it would have to send an MA-Hello at half of it.
+pub const GIST_HOLD_TIME_MIN: Duration = Duration::from_millis(1_000);
+/// Shortest validity time of a peer that this node follows.
+pub const GIST_VALIDITY_MIN: Duration = Duration::from_millis(1_000);
+// The GIST codec.
+
+/// Bytes of an object that an Error shows with its header: two of them, session, MRI and NLI fit in 512 bytes.
+pub const GIST_ERROR_OBJECT_BYTES_MAX: usize = 160;
+/// Bytes of the comment in an Error that are read or written: a sentence for people.
+pub const GIST_COMMENT_BYTES_MAX: usize = 1_024;
+/// Unknown objects to be forwarded that one message may hold. None is defined as yet.
+pub const GIST_FORWARD_OBJECTS_MAX: usize = 16;
+// Signalling sockets.
+
+/// Streams (TCP and TLS connections) of signalling at once, opened and accepted: half of the 1,024 descriptors that a
+/// process may have without asking for more.
+pub const SIGNAL_STREAMS_MAX: usize = 512;
+/// Of these at most so many accepted, so that those who connect cannot keep this node from connecting.
+pub const SIGNAL_STREAMS_ACCEPTED_MAX: usize = 384;
+/// Accepted streams of one source (an IPv4 address, an IPv6 /64): many users may be behind one address, but no flood.
+pub const SIGNAL_STREAMS_PER_SOURCE_MAX: usize = 64;
+/// Accepted streams whose TLS handshake goes on: each takes some 50 KiB; the oldest makes room for a new one.
+pub const SIGNAL_HANDSHAKES_MAX: usize = 64;
+/// How long a peer may take to answer a connection: three repetitions of TCP's SYN.
+pub const SIGNAL_CONNECT_WAIT_MAX: Duration = Duration::from_secs(10);
+/// How long a TLS handshake may take.
+pub const SIGNAL_HANDSHAKE_WAIT_MAX: Duration = Duration::from_secs(10);
+/// How long what is to be written may wait without the peer taking any of it.
+pub const SIGNAL_WRITE_WAIT_MAX: Duration = Duration::from_secs(30);
+/// How long the last bytes of a closed stream, and its peer's farewell, are waited for.
+pub const SIGNAL_CLOSE_WAIT_MAX: Duration = Duration::from_secs(10);
+/// How long after an error no connection is accepted: mostly there are no descriptors left.
+pub const SIGNAL_ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+/// Bytes that may wait to be written on one stream: eight of the longest GIST messages.
+pub const SIGNAL_STREAM_QUEUE_BYTES_MAX: usize = 2 << 20;
+/// Bytes that are read from a stream after it was closed here, for its peer to see an end in order.
+pub const SIGNAL_DISCARDED_BYTES_MAX: usize = 1 << 20;
+/// Bytes of one read: the longest UDP datagram.
+pub const SIGNAL_READ_BYTES: usize = 65_535;
+/// Inputs of signalling that are taken before packets get their turn.
+pub const SIGNAL_INPUTS_PER_TURN_MAX: usize = 256;
+/// Steps without an input for the node (handshakes, accepted connections) that are made at once.
+pub const SIGNAL_STEPS_MAX: usize = 64;
+/// Datagrams that could not be sent and wait to be reported; more are only counted.
+pub const SIGNAL_UNSENT_MAX: usize = 64;
+/// Destinations whose path is remembered; then all are forgotten.
+pub const SIGNAL_PATHS_MAX: usize = 256;
+/// How long a path is remembered: a route that moved is to be seen with the next refresh.
+pub const SIGNAL_PATH_FRESH: Duration = Duration::from_secs(1);
+
+// --- packages from afar, and what is kept on disk ---
+
+/// Threads that fetch packages or tell somebody of something, at once. A node waits for few packages at a time.
+pub const FETCH_THREADS_MAX: usize = 4;
+/// Fetches that wait for a thread.
+pub const FETCHES_WAITING_MAX: usize = 64;
+/// Notifications that wait for a thread; more are dropped, since nobody relies on them.
+pub const POSTS_WAITING_MAX: usize = 256;
+/// Bytes of the body of one notification.
+pub const POST_BYTES_MAX: usize = 64 * 1024;
+/// How long one notification may take.
+pub const POST_TIMEOUT: Duration = Duration::from_secs(10);
+/// Redirects that a fetch follows.
+pub const FETCH_REDIRECTS_MAX: usize = 3;
+/// Bytes of the file of additional certificate authorities: as large as whole collections of them.
+pub const CA_FILE_BYTES_MAX: usize = 4 << 20;
+/// Files that a node keeps: an instance and a package for each of those that requesters have running, and some more.
+pub const STORE_FILES_MAX: usize = 2 * SIGNALLED_MAX + 64;
+/// Bytes of one file that a node keeps.
+pub const STORE_FILE_BYTES_MAX: usize = 16 << 20;
+/// Bytes of all files that a node reads back when it starts.
+pub const STORE_BYTES_MAX: usize = 1 << 30;
+/// Bytes of a key of the store.
+pub const STORE_KEY_BYTES_MAX: usize = 128;
+/// Parts of a key of the store: folders and the file.
+pub const STORE_KEY_PARTS_MAX: usize = 4;
+/// Connections to the web server at once.
+pub const WEB_CONNECTIONS_MAX: usize = 64;
+/// Bytes of the head of one HTTP request.
+pub const WEB_HEAD_BYTES_MAX: usize = 8 * 1024;
+/// Header fields of one HTTP request.
+pub const WEB_HEADERS_MAX: usize = 64;
+/// How long the head of a request may take to arrive whole.
+pub const WEB_HEAD_WAIT_MAX: Duration = Duration::from_secs(10);
+/// How long a connection may be silent between two requests.
+pub const WEB_IDLE_MAX: Duration = Duration::from_secs(15);
+/// How long an answer may wait for a reader who does not read.
+pub const WEB_STALL_MAX: Duration = Duration::from_secs(10);
+/// How long one answer may take altogether: a package at 128 kbit/s.
+pub const WEB_ANSWER_MAX: Duration = Duration::from_secs(300);
+/// How long what a refused client still sends is read away, so that it gets to see the answer.
+pub const WEB_LINGER_MAX: Duration = Duration::from_secs(2);
+/// Bytes written to one connection before the others get their turn.
+pub const WEB_WRITE_PER_TURN_MAX: usize = 1 << 20;
+/// Lines about served requests that are kept until somebody takes them.
+pub const WEB_LOG_LINES_MAX: usize = 256;
+/// Packages that `netserv serve` offers from one folder.
+pub const SHELF_PACKAGES_MAX: usize = 1_024;
+/// Bytes of all packages that `netserv serve` offers from one folder: they are in memory.
+pub const SHELF_BYTES_MAX: usize = 512 << 20;
+/// Sessions that a node remembers: some 1.5 KiB each. More are refused as busy.
+/// Sessions that a node remembers: some 2 KiB each. More are refused as busy.
+pub const NSLP_SESSIONS_MAX: usize = 16_384;
+/// Orders of an initiator at once.
+pub const NSLP_ORDERS_MAX: usize = 16_384;
+/// Requests of one session that a node remembers: the last one, and those that came before it and may be on their way.
+pub const NSLP_SERVED_MAX: usize = 3;
+/// Events that wait for the driver. It drains them after each input.
+pub const NSLP_EVENTS_MAX: usize = 65_536;
+/// Deadlines handled by one call; the rest follow in the next one.
+pub const NSLP_EXPIRE_MAX: usize = 256;
+/// How long the last node waits for a next one, if neither its configuration nor the request says so: GIST sends five
+/// Queries in this time (RFC 5971, section 5.3.3).
+pub const NSLP_SEARCH_DEFAULT: Duration = Duration::from_secs(8);
+/// Longest wait for a next node that a request may ask for.
+pub const NSLP_SEARCH_MAX: Duration = Duration::from_secs(30);
+/// An initiator repeats its request after this; then after twice as long each time.
+pub const NSLP_REPEAT_FIRST: Duration = Duration::from_secs(1);
+/// Longest wait between two repetitions.
+pub const NSLP_REPEAT_MAX: Duration = Duration::from_secs(8);
+/// A repetition that comes sooner after the last one is a duplicate made by the network, and not passed on.
+pub const NSLP_REPEAT_MIN: Duration = Duration::from_millis(200);
+/// An initiator that hears nothing new for this long gives up.
+pub const NSLP_PATIENCE_DEFAULT: Duration = Duration::from_secs(30);
+/// Longest time that an order takes, and that a node waits for its controller: long enough to fetch a package slowly.
+pub const NSLP_ORDER_TIME_MAX: Duration = Duration::from_secs(600);
+/// A node that has no answer after this says at least that it is there.
+pub const NSLP_PLACE_AFTER: Duration = Duration::from_millis(300);
+/// A session that is not to be kept ends when nothing came by for this long: an initiator that hears nothing has given up
+/// by then, so no request of it is taken for a new one.
+pub const NSLP_SESSION_IDLE: Duration = Duration::from_secs(45);
+/// Shortest time for which a session is kept that is to be kept.
+pub const NSLP_KEEP_MIN: Duration = Duration::from_secs(60);
+/// Longest time for which a session is kept without another request.
+pub const NSLP_KEEP_MAX: Duration = Duration::from_secs(24 * 3600);
+/// An initiator tells how far it is once per this time.
+pub const NSLP_PROGRESS_PERIOD: Duration = Duration::from_secs(1);
+/// How often the node at one place of a path may change, or change its mind, during one request.
+pub const NSLP_HOP_CHANGES_MAX: u8 = 8;
+/// A datagram that the neighbour did not acknowledge is sent again after this; then after twice as long each time.
+pub const NSLP_RESEND_FIRST: Duration = Duration::from_millis(500);
+/// Longest wait before a datagram is sent again.
+pub const NSLP_RESEND_MAX: Duration = Duration::from_secs(4);
+/// How often a datagram is sent again: at 30 % loss one in 5,000 is lost all the same, and then the initiator repeats.
+pub const NSLP_RESENDS_MAX: u32 = 6;
+/// Datagrams of one session that wait to be acknowledged; more are sent once only.
+pub const NSLP_UNACKED_MAX: usize = 128;
+/// Bytes of all datagrams that wait to be acknowledged; more are sent once only.
+pub const NSLP_UNACKED_BYTES_MAX: usize = 16 << 20;
+/// Numbers of acknowledged datagrams that a session remembers, so that what comes twice is not passed on twice.
+pub const NSLP_SEEN_MAX: usize = 128;
+/// Notifications that an initiator remembers so that it tells each only once.
+pub const NSLP_NOTICES_SEEN_MAX: usize = 16;
+/// The same notification after this time is a new one.
+pub const NSLP_NOTICE_NEW_AFTER: Duration = Duration::from_secs(10);

@@ -52,6 +52,14 @@ drop_reasons! {
     LinkDown = "link_down",
     /// The link's queue was full.
     LinkFull = "link_full",
+    /// A signalling message no longer fits into its packet.
+    GistNoRoom = "gist_no_room",
+    /// A signalling message that cannot be decoded.
+    SignalingMalformed = "signaling_malformed",
+    /// A signalling message that breaks a rule, or has no more hops to go.
+    SignalingRefused = "signaling_refused",
+    /// More signalling messages than this node looks at.
+    SignalingLimited = "signaling_limited",
 }
 
 /// One counter per [`DropReason`].

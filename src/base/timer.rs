@@ -15,6 +15,8 @@ pub enum Timer {
     Module(InstanceId, u32),
     /// Starts an instance again whose last run ended in a fault.
     InstanceRestart(InstanceId),
+    /// Signalling: retries, refreshes, lifetimes. Never queued: those who own these deadlines keep them.
+    Signaling,
 }
 
 /// Deadlines in order; equal ones in the order in which they were set.

@@ -1,12 +1,15 @@
 //! The configuration file. docs/configuration.md names every key; a test compares.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::limits::FLOWS_MAX;
+use crate::base::crypto::from_hex;
+use crate::base::limits::{FLOWS_MAX, SIGNAL_SEARCH_MAX};
 use crate::cli::CliError;
-use crate::drivers::live::config::{LiveConfig, ModuleChoice, SteeringChoice};
+use crate::drivers::live::config::{LiveConfig, ModuleChoice, SignalChoice, SteeringChoice};
 
 /// Bytes of a configuration file.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -24,6 +27,7 @@ pub(super) struct FileConfig {
     plain: Option<bool>,
     steering: Option<FileSteering>,
     module: Option<Vec<FileModule>>,
+    pub(super) signaling: Option<FileSignaling>,
     /// Folders of modules are relative to the file.
     #[serde(skip)]
     folder: PathBuf,
@@ -45,6 +49,32 @@ enum FileMasquerade {
     Auto,
     Yes,
     No,
+}
+
+/// The table `signaling`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FileSignaling {
+    trust: Option<PathBuf>,
+    data: Option<PathBuf>,
+    name: Option<String>,
+    #[serde(default)]
+    properties: BTreeMap<String, String>,
+    tcp_port: Option<u16>,
+    tls_port: Option<u16>,
+    #[serde(default)]
+    peers: Vec<String>,
+    query_source: Option<FileQuerySource>,
+    search_s: Option<u64>,
+    file_urls: Option<bool>,
+    ca: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum FileQuerySource {
+    Own,
+    Flow,
 }
 
 /// A table `module`.
@@ -92,6 +122,35 @@ impl FileConfig {
             control: self.control,
             state: self.state.unwrap_or(default.state),
             flows_max,
+            signal: self.signaling.map(|signaling| signaling.choice(&self.folder)).transpose()?,
+        })
+    }
+}
+
+impl FileSignaling {
+    fn choice(self, folder: &Path) -> Result<SignalChoice, CliError> {
+        let default = SignalChoice::default();
+        let search = self.search_s.map_or(default.search, Duration::from_secs);
+        if search.is_zero() || search > SIGNAL_SEARCH_MAX {
+            let max = SIGNAL_SEARCH_MAX.as_secs();
+            return Err(wrong("signaling.search_s", &format!("{} is not between 1 and {max}", search.as_secs())));
+        }
+        let peers = self.peers.iter().map(|text| {
+            let remedy = "a key is 64 hexadecimal digits; `netserv key show` prints one";
+            from_hex::<32>(text).ok_or_else(|| wrong("signaling.peers", &format!("\"{text}\": {remedy}")))
+        });
+        Ok(SignalChoice {
+            trust: self.trust.map_or(default.trust, |path| folder.join(path)),
+            data: self.data.map_or(default.data, |path| folder.join(path)),
+            name: self.name,
+            properties: self.properties,
+            tcp_port: self.tcp_port.unwrap_or(default.tcp_port),
+            tls_port: self.tls_port.unwrap_or(default.tls_port),
+            peers: peers.collect::<Result<_, _>>()?,
+            query_as_flow: self.query_source == Some(FileQuerySource::Flow),
+            search,
+            file_urls: self.file_urls.unwrap_or(default.file_urls),
+            ca: self.ca.map(|path| folder.join(path)),
         })
     }
 }
@@ -145,6 +204,19 @@ mod tests {
                 name: Some("m".into()),
                 properties: toml::Table::new(),
             }]),
+            signaling: Some(FileSignaling {
+                trust: Some("trust.toml".into()),
+                data: Some("data".into()),
+                name: Some("r1".into()),
+                properties: BTreeMap::new(),
+                tcp_port: Some(270),
+                tls_port: Some(271),
+                peers: vec!["00".repeat(32)],
+                query_source: Some(FileQuerySource::Own),
+                search_s: Some(8),
+                file_urls: Some(false),
+                ca: Some("ca.pem".into()),
+            }),
             folder: PathBuf::new(),
         }
     }
@@ -202,6 +274,8 @@ mod tests {
             ("links = [\"wire\"]", "links: \"wire\""),
             ("capture = [\"tcpp\"]", "capture: \"tcpp\""),
             ("flows_max = 0", "flows_max: 0"),
+            ("[signaling]\nsearch_s = 99", "signaling.search_s: 99"),
+            ("[signaling]\npeers = [\"ab\"]", "signaling.peers: \"ab\""),
         ] {
             let config: FileConfig = toml::from_str(text).unwrap();
             let CliError::Failure(error) = config.live().unwrap_err() else { panic!("{text}") };

@@ -1,4 +1,4 @@
-//! `netserv module`: making, checking and testing modules, and loading them into a running node.
+//! `netserv module`: making, checking, testing and packing modules, and loading them into a running node.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use argh::FromArgs;
 
 use crate::cli::CliError;
-use crate::drivers::{modtest, module_new};
+use crate::drivers::{modtest, module_new, packing, safe_file};
 
 #[derive(FromArgs)]
-/// make, check and test modules; load them into a running node and unload them
+/// make, check, test and pack modules; load them into a running node and unload them
 #[argh(subcommand, name = "module")]
 pub(super) struct Module {
     #[argh(subcommand)]
@@ -22,6 +22,7 @@ enum Command {
     New(New),
     Check(Check),
     Test(Test),
+    Pack(Pack),
     #[cfg(all(unix, feature = "live"))]
     Load(live::Load),
     #[cfg(all(unix, feature = "live"))]
@@ -59,6 +60,42 @@ struct Test {
     folder: PathBuf,
 }
 
+#[derive(FromArgs)]
+/// check a module, and make one file of it, which nodes can fetch: NAME-VERSION.nsm
+#[argh(
+    subcommand,
+    name = "pack",
+    note = "The same files make the same package, byte for byte. A request names a package by the SHA-256 that is printed.",
+    example = "{command_name} modules/monitor --out monitor.nsm"
+)]
+struct Pack {
+    /// its folder
+    #[argh(positional, arg_name = "dir")]
+    folder: PathBuf,
+
+    /// the file that is written (default: NAME-VERSION.nsm in the current folder)
+    #[argh(option, arg_name = "file")]
+    out: Option<PathBuf>,
+
+    /// print JSON
+    #[argh(switch)]
+    json: bool,
+}
+
+impl Pack {
+    fn run(self, out: &mut dyn Write) -> Result<(), CliError> {
+        let packed = packing::pack(&self.folder).map_err(CliError::failure)?;
+        let path = self.out.unwrap_or_else(|| PathBuf::from(packed.file_name()));
+        let failed = |error| CliError::Failure(format!("cannot write {}: {error}", path.display()));
+        safe_file::replace(&path, &packed.bytes, 0o644).map_err(failed)?;
+        let (bytes, digest) = (packed.bytes.len(), packed.digest_hex());
+        if self.json {
+            return Ok(writeln!(out, "{:#}", serde_json::json!({ "path": path, "bytes": bytes, "sha256": digest }))?);
+        }
+        Ok(writeln!(out, "{}: {bytes} bytes, SHA-256 {digest}", path.display())?)
+    }
+}
+
 impl Module {
     pub(super) fn run(self, out: &mut dyn Write) -> Result<(), CliError> {
         match self.command {
@@ -78,6 +115,7 @@ impl Module {
                     false => Err(CliError::Failure(format!("the tests of {} do not pass", report.module))),
                 }
             }
+            Command::Pack(command) => command.run(out),
             #[cfg(all(unix, feature = "live"))]
             Command::Load(command) => command.run(out),
             #[cfg(all(unix, feature = "live"))]

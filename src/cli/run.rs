@@ -18,6 +18,7 @@ use crate::drivers::live::{self, control};
     name = "run",
     note = "Options add to what the configuration file says; --link, and --own, --forwarded and --to-self together,\nreplace it. Whatever was put into the kernel is taken out when the node stops, and after a crash at the next\nstart or by `netserv cleanup`. Every key of the file: docs/configuration.md.",
     example = "Count who talks to whom through this machine:\n  {command_name} --link tun --module modules/monitor",
+    example = "Let others install modules that the trust file allows:\n  {command_name} --link tun --signal",
     example = "A bump in the wire between two interfaces:\n  {command_name} --link pcap:eth0,eth1 --module modules/uppercase",
     example = "Look only:\n  {command_name} --link tap:eth0 --module modules/monitor",
     example = "Measure the way through the node, without a module:\n  {command_name} --link tun --capture \"udp port 5001\" --forwarded"
@@ -50,6 +51,14 @@ pub(super) struct Run {
     /// steer traffic to this machine itself
     #[argh(switch)]
     to_self: bool,
+
+    /// take part in signalling: let those whom the trust file names install modules from afar
+    #[argh(switch)]
+    signal: bool,
+
+    /// the trust file (default: /etc/netserv/trust.toml); includes --signal
+    #[argh(option, arg_name = "file")]
+    trust: Option<PathBuf>,
 
     /// never use the offload header of TUN devices
     #[argh(switch)]
@@ -89,6 +98,10 @@ impl Run {
             (steering.forwarded, steering.own, steering.to_self) = (self.forwarded, self.own, self.to_self);
         }
         config.plain |= self.plain;
+        if self.signal || self.trust.is_some() {
+            let signal = config.signal.get_or_insert_default();
+            signal.trust = self.trust.unwrap_or(std::mem::take(&mut signal.trust));
+        }
         config.control = match self.control.or(config.control) {
             Some(path) if path.as_os_str() == "none" => None,
             path => Some(path.unwrap_or_else(control::default_path)),

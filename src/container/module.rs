@@ -114,7 +114,7 @@ impl Module {
 }
 
 /// Paths are relative, and plain enough to mean the same on every system.
-fn check_path(path: &str) -> Result<(), ModuleError> {
+pub(crate) fn check_path(path: &str) -> Result<(), ModuleError> {
     let wrong = |remedy| Err(ModuleError::Path { path: shortened(path), remedy });
     if path.len() > MODULE_PATH_BYTES_MAX {
         return wrong("it is longer than 200 bytes");

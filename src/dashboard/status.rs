@@ -26,6 +26,43 @@ pub struct Status {
     pub instances: Vec<InstanceStatus>,
     /// What was put into the kernel.
     pub steering: SteeringStatus,
+    /// How it takes part in signalling, if it does.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub signaling: Option<SignalStatus>,
+}
+
+/// How a node takes part in signalling.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignalStatus {
+    /// The node's id.
+    pub node: String,
+    /// Its name for people.
+    pub name: String,
+    /// What is counted, by name.
+    pub counters: Vec<Count>,
+    /// What others had installed here.
+    pub instances: Vec<SignalledStatus>,
+}
+
+/// An instance that somebody had installed by signalling.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignalledStatus {
+    /// What it is called here.
+    pub name: String,
+    /// Who asked for it: the name in the trust file.
+    pub requester: String,
+    /// The module.
+    pub module: String,
+    /// Its version; empty while it is not known.
+    pub version: String,
+    /// SHA-256 of the package.
+    pub digest: String,
+    /// Bytes of the package.
+    pub package_bytes: u64,
+    /// Seconds left to live.
+    pub expires_in_s: u64,
+    /// `queued`, `fetching`, `starting` or `running`.
+    pub state: String,
 }
 
 /// What was put into the kernel so that it hands over the chosen traffic.
@@ -139,6 +176,7 @@ impl Status {
             flows: FlowStatus { count, max: node.flows_max() as usize, pushed_out },
             instances: node.instances().into_iter().map(|view| instance(view, now)).collect(),
             steering: SteeringStatus::default(),
+            signaling: signaling(node, now),
         }
     }
 
@@ -147,6 +185,29 @@ impl Status {
     pub fn packets_in(&self) -> u64 {
         self.links.iter().map(|link| link.packets_in).sum()
     }
+}
+
+fn signaling(node: &Node, now: Instant) -> Option<SignalStatus> {
+    let (id, name) = node.signal_identity()?;
+    let instances = node.controller().map(|controller| controller.signalled(now)).unwrap_or_default();
+    Some(SignalStatus {
+        node: id.to_string(),
+        name: name.to_owned(),
+        counters: node.signal_counters().into_iter().map(|(name, count)| named(name, count)).collect(),
+        instances: instances
+            .into_iter()
+            .map(|view| SignalledStatus {
+                name: view.name,
+                requester: view.requester,
+                module: view.module,
+                version: view.version,
+                digest: view.digest,
+                package_bytes: view.package_bytes,
+                expires_in_s: view.expires_in.as_secs(),
+                state: view.state.to_owned(),
+            })
+            .collect(),
+    })
 }
 
 fn named(name: &str, count: u64) -> Count {

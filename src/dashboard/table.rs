@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::dashboard::status::{Count, InstanceStatus, LinkStatus, Status};
+use crate::dashboard::status::{Count, InstanceStatus, LinkStatus, SignalStatus, Status};
 
 /// The status as a few tables. With an earlier status, links and instances show rates per second since then.
 #[must_use]
@@ -25,6 +25,9 @@ pub fn of(status: &Status, earlier: Option<&Status>) -> String {
     }
     text.push('\n');
     instances(&mut text, status, earlier, seconds);
+    if let Some(signal) = &status.signaling {
+        signaling(&mut text, signal);
+    }
     text
 }
 
@@ -101,6 +104,36 @@ fn instances(text: &mut String, status: &Status, earlier: Option<&Status>, secon
     }
 }
 
+fn signaling(text: &mut String, signal: &SignalStatus) {
+    text.push('\n');
+    let count = |name: &str| signal.counters.iter().find(|c| c.name == name).map_or(0, |c| c.count);
+    line(
+        text,
+        &format!(
+            "signalling as {} ({}): {} sessions, {} associations",
+            signal.name,
+            &signal.node.get(..8).unwrap_or_default(),
+            count("sessions"),
+            count("associations")
+        ),
+    );
+    if signal.instances.is_empty() {
+        return;
+    }
+    let mut rows = vec![["INSTANCE", "ASKED FOR BY", "MODULE", "STATE", "LEFT", "PACKAGE"].map(str::to_owned)];
+    rows.extend(signal.instances.iter().map(|instance| {
+        [
+            printable(&instance.name),
+            printable(&instance.requester),
+            printable(&format!("{} {}", instance.module, instance.version)),
+            instance.state.clone(),
+            duration(instance.expires_in_s as f64),
+            instance.digest.chars().take(12).collect(),
+        ]
+    }));
+    table(text, &rows, &[false, false, false, false, true, false]);
+}
+
 fn state(instance: &InstanceStatus) -> String {
     match instance.restart_in_s {
         Some(seconds) => format!("waiting {seconds:.0} s"),
@@ -114,11 +147,11 @@ fn line(text: &mut String, content: &str) {
     text.push('\n');
 }
 
-fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
-fn table<const N: usize>(text: &mut String, rows: &[[String; N]], right: &[bool; N]) {
+pub(crate) fn table<const N: usize>(text: &mut String, rows: &[[String; N]], right: &[bool; N]) {
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..N).map(width).collect();
     for row in rows {
@@ -157,7 +190,7 @@ fn number(value: f64) -> String {
     }
 }
 
-fn bytes(value: f64) -> String {
+pub(crate) fn bytes(value: f64) -> String {
     match value {
         v if v < 1024.0 => format!("{v:.0} B"),
         v if v < 1_048_576.0 => format!("{:.0} KiB", v / 1024.0),
@@ -165,7 +198,7 @@ fn bytes(value: f64) -> String {
     }
 }
 
-fn duration(seconds: f64) -> String {
+pub(crate) fn duration(seconds: f64) -> String {
     let whole = seconds as u64;
     match whole {
         0..=59 => format!("{seconds:.1} s"),
@@ -178,7 +211,7 @@ fn duration(seconds: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dashboard::status::{FlowStatus, SteeringStatus};
+    use crate::dashboard::status::{FlowStatus, SignalledStatus, SteeringStatus};
 
     fn status(uptime_s: f64, packets: u64) -> Status {
         Status {
@@ -205,6 +238,20 @@ mod tests {
                 ..InstanceStatus::default()
             }],
             steering: SteeringStatus { rules: 4, notes: vec!["a note".into()], error: None },
+            signaling: Some(SignalStatus {
+                node: "0123456789abcdef".repeat(2),
+                name: "r1".into(),
+                counters: vec![Count { name: "sessions".into(), count: 3 }],
+                instances: vec![SignalledStatus {
+                    name: "m.01234567".into(),
+                    requester: "ali\u{1b}ce".into(),
+                    module: "m".into(),
+                    version: "1.0.0".into(),
+                    expires_in_s: 90,
+                    state: "running".into(),
+                    ..SignalledStatus::default()
+                }],
+            }),
         }
     }
 
@@ -225,6 +272,8 @@ mod tests {
             "limit broken",
             "and 2 more",
             "2.0 MiB of 16.0 MiB",
+            "r1 (01234567): 3 sessions",
+            "ali ce",
         ] {
             assert!(text.contains(part), "{part} is missing in\n{text}");
         }

@@ -8,11 +8,21 @@
 pub mod config;
 pub mod control;
 pub mod counters;
+pub mod fetcher;
+pub mod initiator;
 pub mod links;
+pub mod serve;
+pub mod shelf;
+pub mod signal;
+pub mod store;
+pub mod trust_watch;
+pub mod web;
 
 mod arena;
 mod coalesce;
+mod machine;
 mod port_link;
+pub mod services;
 mod signals;
 mod steer;
 mod tun_link;
@@ -33,10 +43,11 @@ use crate::container::instance::LogLevel;
 use crate::container::surroundings::CpuGuard;
 use crate::container::watch::Watch;
 use crate::dashboard::status::Status;
-use crate::drivers::live::config::{LinkChoice, LiveConfig, ModuleChoice};
+use crate::drivers::live::config::{LinkChoice, LiveConfig, ModuleChoice, SignalChoice};
 use crate::drivers::live::control::server::ControlServer;
 use crate::drivers::live::control::{ControlError, Request};
 use crate::drivers::live::links::{LinkError, Links, Order};
+use crate::drivers::live::services::{Services, ServicesError};
 use crate::drivers::live::signals::Signals;
 use crate::drivers::live::steer::Steerer;
 use crate::drivers::live::watching::Watching;
@@ -48,6 +59,12 @@ const EVENTS: usize = 64;
 const SIGNAL: Token = Token(usize::MAX);
 /// The control socket has the tokens from here on; links have those below.
 const CONTROL: usize = 1 << 16;
+/// The sockets of signalling have the tokens from here on.
+const SOCKETS: usize = 1 << 20;
+/// A package is there.
+const FETCHED: Token = Token(usize::MAX - 1);
+/// What signalling sockets may bring in one turn of the loop, so that links get their turn.
+const INPUTS_PER_TURN_MAX: usize = 256;
 
 /// Why a node does not run, or no longer.
 #[derive(Debug, thiserror::Error)]
@@ -75,6 +92,9 @@ pub enum LiveError {
     /// The kernel hands the chosen traffic to one device.
     #[error("there can be only one TUN link")]
     TwoTuns,
+    /// What signalling needs.
+    #[error(transparent)]
+    Services(#[from] ServicesError),
     /// There must be something to look at.
     #[error("no link is given; use --link tun, --link pcap:IF1,IF2 or --link tap:IF")]
     NoLink,
@@ -136,6 +156,7 @@ struct Live {
     ready: Vec<bool>,
     steerer: Steerer,
     control: Option<ControlServer>,
+    services: Option<Services>,
     signals: Signals,
     watching: Watching,
     command_count: u64,
@@ -195,6 +216,7 @@ impl Live {
             ready,
             steerer,
             control,
+            services: None,
             signals,
             watching: Watching::new(watch),
             command_count: 0,
@@ -208,6 +230,9 @@ impl Live {
             let answer = self.load(choice)?;
             answer.map_err(|error| LiveError::Module { folder: choice.folder.clone(), error })?;
         }
+        if let Some(choice) = &config.signal {
+            self.enable_signaling(choice)?;
+        }
         self.drain();
         self.take_orders();
         self.steerer.check()?;
@@ -218,6 +243,19 @@ impl Live {
             tracing::info!("no control socket");
         }
         tracing::info!("running");
+        Ok(())
+    }
+
+    fn enable_signaling(&mut self, choice: &SignalChoice) -> Result<(), LiveError> {
+        // Modules may come at any time, and those that ran before come now.
+        let failed = |source| LiveError::System { action: "start the thread that watches modules", source };
+        self.watching.start().map_err(failed)?;
+        let opened = Services::open(choice, self.poll.registry(), SOCKETS, FETCHED)?;
+        self.services = Some(opened.services);
+        self.watching.turn_begins();
+        self.node.enable_signaling(self.now, opened.setup, opened.stored);
+        self.drain();
+        self.watching.turn_ends();
         Ok(())
     }
 
@@ -237,7 +275,7 @@ impl Live {
         self.node.handle(self.now, Input::Command(number, command));
         self.drain();
         self.watching.turn_ends();
-        if self.node.instances().is_empty() {
+        if self.node.instances().is_empty() && self.services.is_none() {
             self.watching.stop();
         }
         let is_answer = |order: &Order| matches!(order, Order::Answer(n, _) if *n == number);
@@ -245,7 +283,9 @@ impl Live {
             self.links.orders.iter().position(is_answer).expect("a node answers each command when it is polled");
         match self.links.orders.remove(place) {
             Order::Answer(_, answer) => answer,
-            Order::Steer(_) | Order::Event(_) => unreachable!("the place of an answer was looked for"),
+            Order::Steer(_) | Order::Event(_) | Order::Errand(_) => {
+                unreachable!("the place of an answer was looked for")
+            }
         }
     }
 
@@ -265,6 +305,12 @@ impl Live {
             for event in &events {
                 match event.token() {
                     SIGNAL => self.is_stopping = self.signals.came(),
+                    FETCHED => {}
+                    Token(token) if token >= SOCKETS => {
+                        if let Some(services) = &mut self.services {
+                            services.sockets.ready(token);
+                        }
+                    }
                     Token(token) if token >= CONTROL => control_tokens.push(token),
                     Token(index) => self.ready[index] = true,
                 }
@@ -274,6 +320,7 @@ impl Live {
                     self.ready[index] = self.links.turn(&mut self.node, self.now, index)?;
                 }
             }
+            self.turn_services();
             if self.deadline.is_some_and(|at| at <= self.now) {
                 self.node.handle(self.now, Input::Wakeup);
             }
@@ -289,8 +336,26 @@ impl Live {
         Ok(())
     }
 
+    /// Gives the node what came for signalling.
+    fn turn_services(&mut self) {
+        for _ in 0..INPUTS_PER_TURN_MAX {
+            let Some(services) = &mut self.services else { return };
+            if !services.give(&mut self.node, self.now) {
+                break;
+            }
+            self.drain();
+            // What is stored must be stored before what follows from it is said.
+            self.take_orders();
+        }
+        if let Some(services) = &mut self.services {
+            services.expire(&mut self.node, self.now);
+        }
+    }
+
     fn wait(&mut self, events: &mut Events) -> Result<(), LiveError> {
-        let more = self.ready.contains(&true) || self.control.as_ref().is_some_and(ControlServer::has_more);
+        let more = self.ready.contains(&true)
+            || self.control.as_ref().is_some_and(ControlServer::has_more)
+            || self.services.as_ref().is_some_and(|services| services.sockets.has_more());
         let timeout = if more { Some(Duration::ZERO) } else { self.longest_wait() };
         match self.poll.poll(events, timeout) {
             Err(e) if e.kind() != io::ErrorKind::Interrupted => {
@@ -306,7 +371,8 @@ impl Live {
         let now = Instant::START + elapsed;
         let node = self.deadline.map(|at| at.since(now));
         let control = self.control.as_ref().and_then(ControlServer::longest_wait);
-        [node, control, self.steerer.longest_wait()].into_iter().flatten().min()
+        let services = self.services.as_ref().map(|services| services.longest_wait(now));
+        [node, control, services, self.steerer.longest_wait()].into_iter().flatten().min()
     }
 
     fn take_orders(&mut self) {
@@ -314,6 +380,11 @@ impl Live {
             match order {
                 Order::Steer(filters) => self.steerer.steer(&filters),
                 Order::Event(event) => log(&event),
+                Order::Errand(errand) => {
+                    if let Some(services) = &mut self.services {
+                        services.perform(errand, self.now);
+                    }
+                }
                 Order::Answer(..) => {}
             }
         }
@@ -414,5 +485,8 @@ fn log(event: &Event) {
             );
         }
         Event::Unloaded { instance } => tracing::info!("instance {instance} is unloaded"),
+        Event::Note(text) => tracing::info!("{text}"),
+        // Only who started to signal wants to know that.
+        Event::Signal(_) => {}
     }
 }

@@ -197,7 +197,8 @@ impl TestNode {
                     self.left.push(Leaving { bytes: packet.bytes.clone(), back: link == self.last_from });
                     self.node.recycle(packet);
                 }
-                Output::Steer(_) => {}
+                // Nobody signals in a test of a module.
+                Output::Steer(_) | Output::Errand(_) => {}
                 Output::Answer(_, result) => answer = Some(result.map(|_| ()).map_err(|error| error.to_string())),
                 Output::Event(event) => self.event(event),
                 Output::Idle { deadline } => {
@@ -219,7 +220,7 @@ impl TestNode {
                 self.log.push((level.to_owned(), text));
             }
             Event::Erred { fault, .. } | Event::Failed { fault, .. } => self.faults.push(fault.to_string()),
-            Event::Started { .. } | Event::Unloaded { .. } => {}
+            Event::Started { .. } | Event::Unloaded { .. } | Event::Signal(_) | Event::Note(_) => {}
         }
     }
 

@@ -398,7 +398,8 @@ impl<'o> Replay<'o> {
                     self.node.recycle(packet);
                 }
                 // All packets of the files are given to the node, whatever it asks for.
-                Output::Steer(_) => {}
+                // Nobody signals in a replay.
+                Output::Steer(_) | Output::Errand(_) => {}
                 Output::Answer(number, answer) => answered(number, answer),
                 Output::Event(event) => {
                     if self.report.events.len() < REPLAY_EVENTS_MAX {

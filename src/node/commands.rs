@@ -9,6 +9,7 @@ use crate::base::time::Instant;
 use crate::base::timer::Timer;
 use crate::container::fault::Fault;
 use crate::container::module::Module;
+use crate::controller::Ended;
 use crate::controller::instances::{Consequence, InstanceState};
 use crate::node::{Answer, Command, CommandError, Event, LinkKind, Node, Output};
 
@@ -17,9 +18,11 @@ impl Node {
         match command {
             Command::Load { module, name, properties } => self.load(now, module, name, &properties),
             Command::Unload { name } => {
-                let id = self.instances.by_name(&name).ok_or(CommandError::NoInstance { name })?;
+                let id =
+                    self.instances.by_name(&name).ok_or_else(|| CommandError::NoInstance { name: name.clone() })?;
                 self.stop_instance(now, id, "unloaded");
                 self.filters_changed();
+                self.instance_gone(now, &name, &Ended::Unloaded);
                 Ok(id)
             }
         }
@@ -68,9 +71,11 @@ impl Node {
             Consequence::Unloaded => None,
         };
         self.timers.retain(|timer| !matches!(timer, Timer::Module(owner, _) if *owner == id));
+        let gone = restart_in.is_none().then(|| (instance.clone(), fault.to_string()));
         self.event(Event::Failed { instance, fault, restart_in });
-        if restart_in.is_none() {
+        if let Some((instance, why)) = gone {
             self.filters_changed();
+            self.instance_gone(now, &instance, &Ended::Failed(why));
         }
     }
 
@@ -88,8 +93,10 @@ impl Node {
                     }
                 }
                 Timer::InstanceRestart(id) => self.restart(now, id),
+                Timer::Signaling => {}
             }
         }
+        self.expire_signaling(now);
     }
 
     fn restart(&mut self, now: Instant, id: InstanceId) {
@@ -129,6 +136,7 @@ impl Node {
         self.epoch = self.epoch.wrapping_add(1);
         let mut wanted: BTreeSet<Filter> = self.config.capture.iter().copied().collect();
         wanted.extend(self.instances.iter().flat_map(|slot| &slot.filters));
+        wanted.extend(self.signal_filter());
         self.outputs.push_back(Output::Steer(wanted.into_iter().collect()));
     }
 

@@ -56,6 +56,16 @@ impl Node {
         if kind == LinkKind::Tun {
             edit::add_hops(packet.bytes_mut(), 1);
         }
+        if self.signal.is_some()
+            && let Some(decision) = self.intercept(now, link, &header, packet)
+        {
+            if let Decision::Forward(to) = decision {
+                let stats = &mut self.links[usize::from(to.0)].stats;
+                stats.packets_out += u64::from(segments);
+                stats.bytes_out += bytes;
+            }
+            return decision;
+        }
         let seen = Seen { now, packets: segments, bytes, tcp_flags: header.tcp_flags };
         let (touched, ended) = self.flows.borrow_mut().touch(FlowKey::new(link, &header), self.epoch, seen);
         if let Some(ended) = ended {
@@ -104,7 +114,7 @@ impl Node {
     }
 
     /// The link by which a packet from `link` goes on; `None` on a tap, where it goes without the node.
-    fn onward(&self, link: LinkId) -> Option<LinkId> {
+    pub(crate) fn onward(&self, link: LinkId) -> Option<LinkId> {
         match self.links[usize::from(link.0)].config.kind {
             LinkKind::Tun => Some(link),
             LinkKind::Inline { to } => Some(to),
@@ -312,7 +322,7 @@ impl Node {
         self.transmit(link, Packet { bytes, offload: Offload::default() });
     }
 
-    fn transmit(&mut self, link: LinkId, packet: Packet) {
+    pub(crate) fn transmit(&mut self, link: LinkId, packet: Packet) {
         if self.outputs.len() < limits::OUTPUTS_MAX {
             self.outputs.push_back(Output::Transmit { link, packet });
         } else {

@@ -1,4 +1,5 @@
 mod modules;
+mod signal;
 
 use etherparse::PacketBuilder;
 

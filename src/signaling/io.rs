@@ -121,6 +121,19 @@ pub enum StreamEvent<'a> {
     },
 }
 
+/// What the world tells signalling.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SignalInput<'a> {
+    /// A datagram came to this node's signalling socket.
+    Datagram(DatagramIn<'a>),
+    /// Something happened to a stream.
+    Stream(StreamId, StreamEvent<'a>),
+    /// A datagram of this node cannot be delivered.
+    Unreachable(Unreachable<'a>),
+    /// Routes or addresses of this machine have changed.
+    RoutesChanged,
+}
+
 /// ICMP says that a datagram of ours cannot be delivered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unreachable<'a> {

@@ -93,6 +93,7 @@ mod tests {
                 let sum = checksum::pseudo_header(&bytes, &header, transport.len());
                 assert_eq!(checksum::fold(checksum::add(sum, transport)), 0xffff);
                 if header.ip_version == 4 {
+                    assert_eq!(bytes[6..8], [0x40, 0], "never in fragments");
                     assert_eq!(checksum::fold(checksum::add(0, &bytes[..usize::from(header.transport_at)])), 0xffff);
                 }
             }

@@ -18,6 +18,11 @@ pub const ICMPV6: u8 = 58;
 /// IP protocol number of SCTP.
 pub const SCTP: u8 = 132;
 
+// Extension headers of IPv6 (RFC 8200, section 4).
+const HOP_BY_HOP: u8 = 0;
+const ROUTING: u8 = 43;
+const DESTINATION_OPTIONS: u8 = 60;
+
 /// TCP flag FIN (RFC 9293, section 3.1).
 pub const TCP_FIN: u8 = 0x01;
 /// TCP flag SYN (RFC 9293, section 3.1).
@@ -91,6 +96,22 @@ impl Header {
     #[must_use]
     pub fn payload<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
         bytes.get(usize::from(self.payload_at)..self.payload_end as usize).unwrap_or(&[])
+    }
+
+    /// Whether nothing stands between the IP header and the transport that would make it another packet: of the extension
+    /// headers only hop-by-hop, routing and destination options (RFC 5971, section 5.3.2.2).
+    #[must_use]
+    pub fn leads_straight_to_transport(&self, bytes: &[u8]) -> bool {
+        if self.ip_version == 4 {
+            return bytes.get(9) == Some(&self.protocol);
+        }
+        let (mut next, mut at) = (bytes.get(6).copied(), 40);
+        // Each turn passes a header of 8 bytes or more.
+        while at < usize::from(self.transport_at) && matches!(next, Some(HOP_BY_HOP | ROUTING | DESTINATION_OPTIONS)) {
+            next = bytes.get(at).copied();
+            at += bytes.get(at + 1).map_or(8, |len| (usize::from(*len) + 1) * 8);
+        }
+        at == usize::from(self.transport_at) && next == Some(self.protocol)
     }
 
     /// Length of the transport's payload in bytes.

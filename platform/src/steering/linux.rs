@@ -25,7 +25,7 @@ mod cleanup;
 mod coarsen;
 mod journal;
 mod nat;
-mod netlink;
+pub(crate) mod netlink;
 mod routes;
 mod rule_list;
 mod rules;

@@ -1,8 +1,10 @@
 //! What a live node is started with.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use crate::base::filter::Filter;
 use crate::base::limits;
@@ -102,6 +104,51 @@ impl Default for SteeringChoice {
     }
 }
 
+/// How a node takes part in signalling.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SignalChoice {
+    /// Who may ask for what.
+    pub trust: PathBuf,
+    /// What must outlive a restart: the node's key, packages, running instances.
+    pub data: PathBuf,
+    /// The node's name for people; the machine's if not given.
+    pub name: Option<String>,
+    /// Properties that targets and conditions may name, such as `as`.
+    pub properties: BTreeMap<String, String>,
+    /// TCP port for messaging associations; none if 0.
+    pub tcp_port: u16,
+    /// TCP port for messaging associations over TLS; none if 0.
+    pub tls_port: u16,
+    /// Peers are only those with these keys; anybody if empty.
+    pub peers: Vec<[u8; 32]>,
+    /// Queries carry the flow's source address at first, as RFC 5971, section 5.8.1.2 has it, instead of the node's own.
+    pub query_as_flow: bool,
+    /// Longest time to wait for a next node that does not answer.
+    pub search: Duration,
+    /// Packages may be files of this machine.
+    pub file_urls: bool,
+    /// Certificates (PEM) of further authorities for https.
+    pub ca: Option<PathBuf>,
+}
+
+impl Default for SignalChoice {
+    fn default() -> Self {
+        SignalChoice {
+            trust: PathBuf::from("/etc/netserv/trust.toml"),
+            data: PathBuf::from("/var/lib/netserv"),
+            name: None,
+            properties: BTreeMap::new(),
+            tcp_port: 270,
+            tls_port: 271,
+            peers: Vec::new(),
+            query_as_flow: false,
+            search: limits::SIGNAL_SEARCH_DEFAULT,
+            file_urls: false,
+            ca: None,
+        }
+    }
+}
+
 /// What a live node is started with.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LiveConfig {
@@ -121,6 +168,8 @@ pub struct LiveConfig {
     pub state: PathBuf,
     /// Flows remembered at once.
     pub flows_max: u32,
+    /// How it takes part in signalling; not at all if not given.
+    pub signal: Option<SignalChoice>,
 }
 
 impl Default for LiveConfig {
@@ -134,6 +183,7 @@ impl Default for LiveConfig {
             control: None,
             state: PathBuf::from("/run/netserv"),
             flows_max: limits::FLOWS_DEFAULT,
+            signal: None,
         }
     }
 }

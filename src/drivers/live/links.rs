@@ -16,7 +16,7 @@ use crate::drivers::live::config::LinkChoice;
 use crate::drivers::live::counters::LinkCounters;
 use crate::drivers::live::port_link::{FramePlace, PortLink, PortRead};
 use crate::drivers::live::tun_link::{self, TunLink};
-use crate::node::{Decision, Event, Input, LinkConfig, LinkKind, Node, Output};
+use crate::node::{Decision, Errand, Event, Input, LinkConfig, LinkKind, Node, Output};
 
 /// A batch is written once it is this large: half of a common second-level cache, and more than a burst of 64 packets.
 const BATCH_BYTES: usize = 128 * 1024;
@@ -80,6 +80,7 @@ pub(super) enum Order {
     Steer(Vec<crate::base::filter::Filter>),
     Answer(u64, crate::node::Answer),
     Event(Event),
+    Errand(Errand),
 }
 
 /// The links by their ids, and what they share.
@@ -236,6 +237,7 @@ impl Links {
                 Output::Steer(filters) => self.orders.push(Order::Steer(filters)),
                 Output::Answer(number, answer) => self.orders.push(Order::Answer(number, answer)),
                 Output::Event(event) => self.orders.push(Order::Event(event)),
+                Output::Errand(errand) => self.orders.push(Order::Errand(errand)),
             }
         }
     }

@@ -11,9 +11,8 @@ use crate::base::time::Instant;
 use crate::dashboard::status::SteeringStatus;
 use crate::drivers::live::config::{LinkChoice, LiveConfig, SteeringChoice};
 use crate::drivers::live::links::{Link, Links};
+use crate::drivers::live::signal::OWN_MARK;
 
-/// `SO_MARK` of the node's own sockets, whose traffic is never steered.
-const OWN_MARK: u32 = 0x4e53;
 /// How often it is looked whether interfaces, addresses and routes have changed; and how often something that failed is
 /// tried again.
 const REFRESH_PERIOD: Duration = Duration::from_secs(1);

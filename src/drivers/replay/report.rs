@@ -228,6 +228,8 @@ impl EventReport {
                 (instance, "failed", format!("{fault}; {next}"))
             }
             Event::Unloaded { instance } => (instance, "unloaded", String::new()),
+            Event::Note(text) => (String::new(), "note", text),
+            Event::Signal(event) => (String::new(), "signal", format!("{event:?}")),
         };
         EventReport { at_ns, instance, kind, text }
     }

@@ -47,7 +47,8 @@ pub struct SendMessage {
     pub sii: Option<SiiHandle>,
     /// How.
     pub attributes: TransferAttributes,
-    /// How long GIST may try to find the next node before it says that there is none.
+    /// How long GIST may try to find the next node before it says that there is none; zero: only a peer that is known
+    /// already will do.
     pub timeout: Option<Duration>,
     /// IP TTL.
     pub ip_ttl: Option<u8>,

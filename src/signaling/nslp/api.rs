@@ -33,6 +33,7 @@ pub struct Order {
 
 /// What the application tells those above it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "they are drained at once, never kept in number")]
 pub enum NslpEvent {
     /// For the controller: is this allowed, and do it. Must be answered, now or later, by its token.
     Asked {

@@ -69,6 +69,8 @@ pub enum AnswerCode {
     StartFailed,
     /// The node has no room.
     Busy,
+    /// The node could not pass the request on in the way in which it came (NOTIFY).
+    NotForwarded,
 }
 
 /// One node's answer to one request.

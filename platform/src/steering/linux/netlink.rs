@@ -14,13 +14,13 @@ use netlink_sys::{Socket, SocketAddr, protocols};
 const READ_BYTES: usize = 64 * 1024;
 
 /// A socket to the routing part of the kernel.
-pub(super) struct Rtnetlink {
+pub(crate) struct Rtnetlink {
     socket: Socket,
     sequence: u32,
 }
 
 impl Rtnetlink {
-    pub(super) fn open() -> io::Result<Rtnetlink> {
+    pub(crate) fn open() -> io::Result<Rtnetlink> {
         Ok(Rtnetlink { socket: connected(protocols::NETLINK_ROUTE)?, sequence: 0 })
     }
 
@@ -30,7 +30,7 @@ impl Rtnetlink {
     }
 
     /// Sends one question that has one answer.
-    pub(super) fn ask(&mut self, message: RouteNetlinkMessage) -> io::Result<Option<RouteNetlinkMessage>> {
+    pub(crate) fn ask(&mut self, message: RouteNetlinkMessage) -> io::Result<Option<RouteNetlinkMessage>> {
         Ok(self.request(message, 0)?.pop())
     }
 
