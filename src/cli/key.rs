@@ -80,7 +80,11 @@ impl New {
             out,
             "\nKeep the file to yourself. A node obeys this key when its owner says there, as root, for example:\n"
         )?;
-        writeln!(out, "  netserv trust add --name {} --key {public} --packages monitor", user())?;
+        writeln!(
+            out,
+            "  netserv trust add --name {} --key {public} --packages monitor --permissions payload --memory 128M --cpu-ms-per-call 1000",
+            user()
+        )?;
         Ok(())
     }
 }

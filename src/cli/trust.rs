@@ -44,7 +44,7 @@ enum Command {
     subcommand,
     name = "add",
     note = "Permissions: payload (see whole packets), drop, change-headers, change-payload, change-length, inject.",
-    example = "Alice may install monitor for up to an hour, which only looks at headers:\n  {command_name} --name alice --key HEX --packages monitor",
+    example = "Alice may install monitor for up to an hour; it sees payload, and needs more than the defaults:\n  {command_name} --name alice --key HEX --packages monitor --permissions payload --memory 128M --cpu-ms-per-call 1000",
     example = "Bob may install anything that comes from one server:\n  {command_name} --name bob --key HEX --packages '*' --urls https://example.org/modules/ --permissions payload,drop,change-length,inject --lifetime 1d"
 )]
 struct Add {

@@ -304,7 +304,7 @@ fn tls_is_checked_against_the_web_and_the_authorities_of_the_configuration() {
     let (port, authority) = tls_server("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nA");
     let url = format!("https://localhost:{port}/a.nsm");
     let sentence = World::new(&FetcherConfig::default()).sentence(&url);
-    assert!(sentence.contains("no known authority") && sentence.contains("ca_file"), "{sentence}");
+    assert!(sentence.contains("no known authority") && sentence.contains("signaling.ca"), "{sentence}");
     let folder = folder("tls");
     let ca_file = folder.join("ca.pem");
     fs::write(&ca_file, authority).unwrap();
