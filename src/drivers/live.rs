@@ -63,6 +63,8 @@ const CONTROL: usize = 1 << 16;
 const SOCKETS: usize = 1 << 20;
 /// A package is there.
 const FETCHED: Token = Token(usize::MAX - 1);
+/// Turns in which a link is emptied when the node stops: some thousand packets.
+const LAST_TURNS_MAX: usize = 16;
 /// What signalling sockets may bring in one turn of the loop, so that links get their turn.
 const INPUTS_PER_TURN_MAX: usize = 256;
 
@@ -448,6 +450,14 @@ impl Live {
         // Traffic goes around the node from here on.
         self.steerer.withdraw();
         self.watching.turn_begins();
+        // What came in while the rules were taken out is still to be sent on.
+        for index in 0..self.ready.len() {
+            for _ in 0..LAST_TURNS_MAX {
+                if !self.links.turn(&mut self.node, self.now, index).unwrap_or(false) {
+                    break;
+                }
+            }
+        }
         self.node.shut_down(self.now, "the node stops");
         self.drain();
         for order in std::mem::take(&mut self.links.orders) {
