@@ -132,10 +132,6 @@ pub const SCRIPT_CASES_MAX: usize = 1_024;
 /// Timers that may fire while a test lets time pass once.
 pub const SCRIPT_WAKEUPS_MAX: usize = 1_000_000;
 
-/// Longest time that a node waits for a next one, when nothing else is said: five Queries (RFC 5971, section 5.3.3).
-pub const SIGNAL_SEARCH_DEFAULT: Duration = Duration::from_secs(8);
-/// Longest time that may be asked for.
-pub const SIGNAL_SEARCH_MAX: Duration = Duration::from_secs(30);
 /// Rounds in which the signalling application's requests are carried to GIST after one input: each answers the last.
 pub const SIGNAL_REQUEST_ROUNDS_MAX: usize = 64;
 /// Outputs of signalling and controller that one input may lead to; what is left comes with the next.

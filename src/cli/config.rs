@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::base::crypto::from_hex;
-use crate::base::limits::{FLOWS_MAX, SIGNAL_SEARCH_MAX};
+use crate::base::limits::{FLOWS_MAX, NSLP_SEARCH_MAX};
 use crate::cli::CliError;
 use crate::drivers::live::config::{LiveConfig, ModuleChoice, SignalChoice, SteeringChoice};
 
@@ -131,8 +131,8 @@ impl FileSignaling {
     fn choice(self, folder: &Path) -> Result<SignalChoice, CliError> {
         let default = SignalChoice::default();
         let search = self.search_s.map_or(default.search, Duration::from_secs);
-        if search.is_zero() || search > SIGNAL_SEARCH_MAX {
-            let max = SIGNAL_SEARCH_MAX.as_secs();
+        if search.is_zero() || search > NSLP_SEARCH_MAX {
+            let max = NSLP_SEARCH_MAX.as_secs();
             return Err(wrong("signaling.search_s", &format!("{} is not between 1 and {max}", search.as_secs())));
         }
         let peers = self.peers.iter().map(|text| {

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::base::amount::span_of;
+use crate::base::limits::NSLP_SEARCH_DEFAULT;
 use crate::cli::CliError;
 use crate::dashboard::path::{Outcome, PathView};
 use crate::drivers::key_file::{self, KeyFile};
@@ -49,22 +51,13 @@ impl FromStr for Span {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("\"{text}\" is not a time; write 90s, 10m, 1h or 2d");
-        let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-        let seconds: u64 = match &text[digits.len()..] {
-            "s" | "" => 1,
-            "m" => 60,
-            "h" => 3_600,
-            "d" => 86_400,
-            _ => return Err(wrong()),
-        };
-        let count: u64 = digits.parse().map_err(|_| wrong())?;
-        match count.checked_mul(seconds) {
-            Some(seconds) if seconds > 0 && seconds <= 10 * 365 * 86_400 => Ok(Span(Duration::from_secs(seconds))),
-            _ => Err(wrong()),
-        }
+        let span = span_of(text).filter(|span| !span.is_zero() && *span <= SPAN_MAX);
+        span.map(Span).ok_or_else(|| format!("\"{text}\" is not a time; write 90s, 10m, 1h or 2d"))
     }
 }
+
+/// Longer times are mistakes.
+const SPAN_MAX: Duration = Duration::from_secs(10 * 365 * 86_400);
 
 /// Where to, and how.
 pub(super) struct Towards {
@@ -106,7 +99,7 @@ impl Course {
         let from = initiator
             .source_for(to)
             .ok_or_else(|| CliError::Failure(format!("this machine has no route to {to}; is the network up?")))?;
-        let search = towards.search.map_or(crate::base::limits::SIGNAL_SEARCH_DEFAULT, |span| span.0);
+        let search = towards.search.map_or(NSLP_SEARCH_DEFAULT, |span| span.0);
         Ok(Course { initiator, key, mri: Mri::flow(from, to), to, transport: towards.transport, search })
     }
 
@@ -270,10 +263,10 @@ mod tests {
 
     #[test]
     fn times_and_transports_are_read_as_people_write_them() {
-        for (text, seconds) in [("90s", 90), ("90", 90), ("10m", 600), ("1h", 3_600), ("2d", 172_800)] {
+        for (text, seconds) in [("90s", 90), ("10m", 600), ("1h", 3_600), ("2d", 172_800)] {
             assert_eq!(text.parse::<Span>().unwrap().0.as_secs(), seconds);
         }
-        for text in ["", "h", "0s", "-1s", "1w", "99999999999999999999d", "1.5h"] {
+        for text in ["", "h", "90", "0s", "-1s", "1w", "99999999999999999999d", "1.5h"] {
             assert!(text.parse::<Span>().unwrap_err().contains("10m"), "{text}");
         }
         assert_eq!("tcp".parse::<Transport>().unwrap(), Transport::Tcp);

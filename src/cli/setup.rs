@@ -7,14 +7,11 @@ use std::time::Duration;
 
 use argh::FromArgs;
 
-use crate::base::crypto::sha256;
 use crate::cli::CliError;
 use crate::cli::path::{Course, Span, Towards, Transport, exit};
-use crate::container::module::Module;
-use crate::container::package;
 use crate::dashboard::path::{NodeView, PathView};
 use crate::drivers::live::initiator::{Initiator, Step};
-use crate::drivers::module_dir;
+use crate::drivers::packing::{self, Packed};
 use crate::signaling::nslp::api::{NslpEvent, OrderId};
 use crate::wire::nslp::request::{ModuleRequest, Operation, Request, Target};
 
@@ -98,14 +95,6 @@ pub(super) struct Setup {
 const KEEP_LIFETIME: Duration = Duration::from_secs(60);
 const LIFETIME: Duration = Duration::from_secs(3_600);
 
-/// A package, and what its manifest says.
-struct Packed {
-    bytes: Vec<u8>,
-    digest: [u8; 32],
-    name: String,
-    version: String,
-}
-
 impl Setup {
     pub(super) fn run(self, out: &mut dyn Write) -> Result<(), CliError> {
         let towards = Towards {
@@ -120,13 +109,13 @@ impl Setup {
         let mut course = Course::open(&towards)?;
         let (packed, url) = self.package(&mut course)?;
         let lifetime = self.ttl.map_or(if self.keep { KEEP_LIFETIME } else { LIFETIME }, |span| span.0);
-        let instance = self.name.clone().unwrap_or_else(|| packed.name.clone());
+        let instance = self.name.clone().unwrap_or_else(|| packed.manifest.name.clone());
         let mut request = course.request(Operation::Setup, &instance, lifetime);
         request.target = self.target.clone();
         request.conditions.clone_from(&self.condition);
         request.module = Some(ModuleRequest {
-            name: packed.name,
-            version: format!("={}", packed.version),
+            name: packed.manifest.name,
+            version: format!("={}", packed.manifest.version),
             url,
             digest: packed.digest,
             lifetime_ms: lifetime.as_millis() as u64,
@@ -147,21 +136,16 @@ impl Setup {
         let is_url = ["http:", "https:", "file:"].iter().any(|scheme| self.module.starts_with(scheme));
         if is_url {
             let bytes = course.initiator.fetch(&self.module).map_err(CliError::Failure)?;
-            let url = self.url.clone().unwrap_or_else(|| self.module.clone());
-            return Ok((packed(bytes, &self.module)?, url));
+            let packed = packing::check(bytes, Path::new(&self.module)).map_err(CliError::failure)?;
+            return Ok((packed, self.url.clone().unwrap_or_else(|| self.module.clone())));
         }
         let path = Path::new(&self.module);
-        let bytes = if path.is_dir() {
-            let module = module_dir::load(path).map_err(CliError::failure)?;
-            package::pack(&module.source).map_err(CliError::failure)?
-        } else {
-            std::fs::read(path).map_err(|e| CliError::Failure(format!("{}: {e}", path.display())))?
-        };
-        let packed = packed(bytes, &self.module)?;
+        let packed = if path.is_dir() { packing::pack(path) } else { packing::read(path) };
+        let packed = packed.map_err(CliError::failure)?;
         if let Some(url) = &self.url {
             return Ok((packed, url.clone()));
         }
-        let file = format!("{}-{}.nsm", packed.name, packed.version);
+        let file = packed.file_name();
         let port = course.initiator.offer(&file, packed.bytes.clone(), course.source()).map_err(CliError::failure)?;
         let host = match course.source() {
             IpAddr::V4(address) => address.to_string(),
@@ -186,14 +170,6 @@ impl Setup {
         }
         Ok(out.flush()?)
     }
-}
-
-fn packed(bytes: Vec<u8>, from: &str) -> Result<Packed, CliError> {
-    let wrong = |problem: &dyn std::fmt::Display| CliError::Failure(format!("{from}: {problem}"));
-    let source = package::unpack(&bytes).map_err(|e| wrong(&e))?;
-    let module = Module::check(source).map_err(|e| wrong(&e))?;
-    let (name, version) = (module.manifest.name.clone(), module.manifest.version.to_string());
-    Ok(Packed { digest: sha256(&bytes), bytes, name, version })
 }
 
 fn properties(words: &[String]) -> Result<Vec<(String, String)>, CliError> {

@@ -37,7 +37,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
-use crate::base::limits::CONTROL_CONNECTIONS_MAX;
+use crate::base::limits::{CONTROL_CONNECTIONS_MAX, SIGNAL_INPUTS_PER_TURN_MAX};
 use crate::base::time::{Instant, WallTime};
 use crate::container::instance::LogLevel;
 use crate::container::surroundings::CpuGuard;
@@ -65,8 +65,6 @@ const SOCKETS: usize = 1 << 20;
 const FETCHED: Token = Token(usize::MAX - 1);
 /// Turns in which a link is emptied when the node stops: some thousand packets.
 const LAST_TURNS_MAX: usize = 16;
-/// What signalling sockets may bring in one turn of the loop, so that links get their turn.
-const INPUTS_PER_TURN_MAX: usize = 256;
 
 /// Why a node does not run, or no longer.
 #[derive(Debug, thiserror::Error)]
@@ -340,7 +338,7 @@ impl Live {
 
     /// Gives the node what came for signalling.
     fn turn_services(&mut self) {
-        for _ in 0..INPUTS_PER_TURN_MAX {
+        for _ in 0..SIGNAL_INPUTS_PER_TURN_MAX {
             let Some(services) = &mut self.services else { return };
             if !services.give(&mut self.node, self.now) {
                 break;

@@ -93,6 +93,16 @@ pub fn read(path: &Path) -> Result<Packed, PackingError> {
     let path_of = || path.to_owned();
     let read = safe_file::read(path, PACKAGE_BYTES_MAX);
     let (bytes, _) = read.map_err(|error| PackingError::Read { path: path_of(), error })?;
+    check(bytes, path)
+}
+
+/// Checks a package and the module in it; `from` is where it came from, for errors.
+///
+/// # Errors
+///
+/// When it is no package, or the module in it is not right.
+pub fn check(bytes: Vec<u8>, from: &Path) -> Result<Packed, PackingError> {
+    let path_of = || from.to_owned();
     let source = package::unpack(&bytes).map_err(|error| PackingError::Package { path: path_of(), error })?;
     let module = Module::check(source).map_err(|error| PackingError::Module { path: path_of(), error })?;
     Ok(Packed::of((*module.manifest).clone(), bytes))

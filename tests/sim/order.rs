@@ -9,7 +9,7 @@ use netserv::signaling::gist::api::TransferAttributes;
 use netserv::signaling::nslp::api::{NslpEvent, Order, OrderId};
 use netserv::wire::gist::mri::Mri;
 use netserv::wire::nslp::answer::{Answer, AnswerCode};
-use netserv::wire::nslp::request::{Authorisation, ModuleRequest, NodeId, Nonce, Operation, Request, Target, ask};
+use netserv::wire::nslp::request::{Authorisation, ModuleRequest, Nonce, Operation, Request, Target, ask};
 use netserv::wire::nslp::signing_bytes;
 
 use crate::world::{WALL_MS, World};
@@ -166,9 +166,4 @@ pub(crate) fn order_of(event: &NslpEvent) -> Option<OrderId> {
         | NslpEvent::Finished { order, .. } => Some(*order),
         NslpEvent::Asked { .. } => None,
     }
-}
-
-pub(crate) fn node_id(key: &[u8; 32]) -> NodeId {
-    let digest = netserv::base::crypto::sha256(key);
-    NodeId(std::array::from_fn(|i| digest[i]))
 }

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use netserv::wire::nslp::answer::{AnswerCode, ReportItem};
-use netserv::wire::nslp::request::{Operation, Target};
+use netserv::wire::nslp::request::{NodeId, Operation, Target};
 
-use crate::order::{TCP, TLS, UDP, URL, User, follow, hear, hear_now, node_id, small_package, trust};
+use crate::order::{TCP, TLS, UDP, URL, User, follow, hear, hear_now, small_package, trust};
 use crate::world::{Faults, World};
 
 const MS: Duration = Duration::from_millis(1);
@@ -89,7 +89,7 @@ fn modules_are_set_up_refreshed_and_removed_and_expire() {
         assert_eq!((instances(&mut world, "r1"), instances(&mut world, "r3")), (0, 0));
     }
     let mut request = user.request(&world, Operation::Setup);
-    let r3 = node_id(&world.key("r3")).to_string();
+    let r3 = NodeId::of_key(&world.key("r3")).to_string();
     request.target = Target::Nodes(vec![r3[..8].to_owned()]);
     follow(&mut world, user.order(&request, TLS, false));
     assert_eq!((instances(&mut world, "r1"), instances(&mut world, "r3")), (0, 1));

@@ -31,9 +31,10 @@ use netserv::wire::datagram::{self, IpFields};
 use netserv::wire::gist::header::PORT;
 use netserv::wire::gist::object::PeerIdentity;
 use netserv::wire::header::Header;
+use netserv::wire::nslp::request::NodeId;
 use netserv::wire::router_alert;
 
-use crate::order::{node_id, order_of};
+use crate::order::order_of;
 use crate::place::{Here, Place};
 
 /// The wall clock when a world begins: ms since 1970-01-01 UTC.
@@ -185,7 +186,7 @@ impl World {
         let (now, configure) = (self.now, self.gist);
         let secret: [u8; 32] = std::array::from_fn(|_| self.rng.next_u64() as u8);
         let machine = &mut self.machines[index];
-        let id = node_id(&machine.key);
+        let id = NodeId::of_key(&machine.key);
         let mut gist = GistConfig { identity: PeerIdentity(id.0.to_vec()), secret, ..GistConfig::default() };
         if machine.intercepts {
             (gist.tcp_port, gist.tls_port) = (Some(TCP_PORT), Some(TLS_PORT));

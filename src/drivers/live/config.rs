@@ -142,7 +142,7 @@ impl Default for SignalChoice {
             tls_port: 271,
             peers: Vec::new(),
             query_as_flow: false,
-            search: limits::SIGNAL_SEARCH_DEFAULT,
+            search: limits::NSLP_SEARCH_DEFAULT,
             file_urls: false,
             ca: None,
         }

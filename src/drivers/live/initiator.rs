@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use mio::{Events, Poll, Token, Waker};
 
-use crate::base::limits::PACKAGE_BYTES_MAX;
+use crate::base::limits::{PACKAGE_BYTES_MAX, SIGNAL_INPUTS_PER_TURN_MAX};
 use crate::base::time::{Instant, WallTime};
 use crate::container::surroundings::CpuGuard;
 use crate::controller::api::{ControllerConfig, FetchId, FetchProblem};
@@ -17,7 +17,7 @@ use crate::drivers::key_file::KeyFile;
 use crate::drivers::live::LiveError;
 use crate::drivers::live::fetcher::{Fetcher, FetcherConfig};
 use crate::drivers::live::machine::ThisMachine;
-use crate::drivers::live::services::{ServicesError, node_id, random};
+use crate::drivers::live::services::{ServicesError, random};
 use crate::drivers::live::signal::{SignalConfig, SignalSockets};
 use crate::drivers::live::signals::Signals;
 use crate::drivers::live::web::{WebError, WebServer};
@@ -27,13 +27,12 @@ use crate::signaling::gist::GistConfig;
 use crate::signaling::nslp::NslpConfig;
 use crate::signaling::nslp::api::{NslpEvent, Order, OrderId};
 use crate::wire::gist::object::PeerIdentity;
+use crate::wire::nslp::request::NodeId;
 
 const SIGNAL: Token = Token(usize::MAX);
 const WAKER: Token = Token(usize::MAX - 1);
 const SOCKETS: usize = 1 << 20;
 const WEB: usize = 1 << 24;
-/// Inputs that are given to the node before it is looked for signals again.
-const INPUTS_PER_TURN: usize = 256;
 /// Longest time for the package that the user names by its URL.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -89,7 +88,7 @@ impl Initiator {
         )
         .map_err(ServicesError::from)?;
         let machine = Rc::new(ThisMachine::new(None));
-        let id = node_id(&sockets.own_key().0);
+        let id = NodeId::of_key(&sockets.own_key().0);
         let mut node = Node::new(NodeConfig {
             flows_max: 1,
             capture: Vec::new(),
@@ -158,7 +157,7 @@ impl Initiator {
     /// # Errors
     ///
     /// What the system refuses.
-    pub fn offer(&mut self, name: &str, bytes: Vec<u8>, address: IpAddr) -> Result<u16, WebError> {
+    pub fn offer(&mut self, name: &str, bytes: std::sync::Arc<[u8]>, address: IpAddr) -> Result<u16, WebError> {
         let mut web = WebServer::open(SocketAddr::new(address, 0), self.poll.registry(), WEB)?;
         web.offer(&format!("/{name}"), bytes);
         let port = web.address().port();
@@ -272,7 +271,7 @@ impl Initiator {
                 Token(token) => self.sockets.ready(token),
             }
         }
-        for _ in 0..INPUTS_PER_TURN {
+        for _ in 0..SIGNAL_INPUTS_PER_TURN_MAX {
             let Some(input) = self.sockets.next_input(now) else { break };
             self.node.handle(now, Input::Signal(input));
             self.drain(now);

@@ -7,7 +7,6 @@ use std::time::Duration;
 use mio::{Registry, Token, Waker};
 use ring::rand::{SecureRandom, SystemRandom};
 
-use crate::base::crypto::sha256;
 use crate::base::time::Instant;
 use crate::controller::api::ControllerConfig;
 use crate::controller::trust::Trust;
@@ -84,7 +83,7 @@ impl Services {
     ) -> Result<Opened, ServicesError> {
         let store = Store::open(&choice.data)?;
         let key = key_file::load_or_create(&choice.data.join("node.key"))?;
-        let node = node_id(&key.signing.public());
+        let node = NodeId::of_key(&key.signing.public());
         let port = |port: u16| Some(port).filter(|port| *port != 0);
         let sockets = SignalSockets::open(
             &SignalConfig {
@@ -214,12 +213,6 @@ fn peer_rules(keys: &[[u8; 32]]) -> Vec<PeerRule> {
     }
     let allowed = keys.iter().map(|key| PeerRule { key: Some(PeerKey(*key)), allow: true });
     allowed.chain([PeerRule { key: None, allow: false }]).collect()
-}
-
-/// The id of the node with this public key.
-pub(super) fn node_id(public: &[u8; 32]) -> NodeId {
-    let digest = sha256(public);
-    NodeId(std::array::from_fn(|i| digest[i]))
 }
 
 /// Random bytes of the system.

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::base::crypto::sha256;
+
 use crate::base::limits::{NAME_BYTES_MAX, NSLP_LIST_MAX};
 use crate::wire::nslp::request::{NodeId, Target};
 use crate::wire::nslp::text;
@@ -42,6 +44,13 @@ pub(super) fn is_property_name(name: &str) -> bool {
 }
 
 impl NodeId {
+    /// The id of the node with this Ed25519 public key.
+    #[must_use]
+    pub fn of_key(key: &[u8; 32]) -> NodeId {
+        let digest = sha256(key);
+        NodeId(std::array::from_fn(|i| digest[i]))
+    }
+
     /// Whether `prefix` names this node: 8 or more of the first digits of its id, in lower case.
     #[must_use]
     pub fn matches(&self, prefix: &str) -> bool {
