@@ -5,6 +5,7 @@ pub mod crypto;
 pub mod filter;
 pub mod id;
 pub mod limits;
+pub mod net;
 pub mod packet;
 pub mod rng;
 pub mod stats;

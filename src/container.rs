@@ -9,6 +9,7 @@ pub mod instance;
 pub mod manifest;
 pub mod module;
 pub mod package;
+pub mod permissions;
 pub mod properties;
 pub mod script;
 pub mod source;

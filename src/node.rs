@@ -19,6 +19,7 @@ use std::time::Duration;
 use crate::base::filter::Filter;
 use crate::base::id::{FlowId, InstanceId, LinkId};
 use crate::base::limits;
+use crate::base::net::{NetEvent, NetOutput, SocketId};
 use crate::base::packet::Packet;
 use crate::base::stats::{DropReason, Drops, LinkStats};
 use crate::base::time::{Instant, WallTime};
@@ -99,6 +100,8 @@ pub enum Input<'a> {
     Signal(SignalInput<'a>),
     /// A package was fetched, or why not.
     Fetched(FetchId, Result<Vec<u8>, FetchProblem>),
+    /// Something happened to a socket of an instance.
+    Net(SocketId, NetEvent<'a>),
 }
 
 /// An order to the node.
@@ -239,6 +242,8 @@ pub enum Output {
     Event(Event),
     /// What signalling needs of the world.
     Errand(Errand),
+    /// For the sockets of instances.
+    Net(NetOutput),
     /// Drained. Wait for input, at most until the deadline; [`Timer`] says what for.
     Idle {
         /// When to give [`Input::Wakeup`] at the latest.
@@ -308,6 +313,7 @@ impl Node {
             wall: config.wall,
             cpu: config.cpu.clone(),
             flows: Rc::new(SharedFlows(Rc::clone(&flows))),
+            grant: None,
             seed: config.seed,
         };
         let mut node = Node {
@@ -357,6 +363,7 @@ impl Node {
             Input::NotSent(_, reason) => self.drops.add(reason, 1),
             Input::Signal(input) => self.signal_input(now, input),
             Input::Fetched(id, result) => self.fetched(now, id, result),
+            Input::Net(socket, event) => self.net_event(now, socket, event),
         }
     }
 

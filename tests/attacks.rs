@@ -233,7 +233,7 @@ fn show(instance: &mut Instance) -> Result<Action, Fault> {
 }
 
 fn surroundings(cpu: CpuGuard) -> Surroundings {
-    Surroundings { wall: WallTime::default(), cpu, flows: Rc::new(NoFlows), seed: 1 }
+    Surroundings { wall: WallTime::default(), cpu, flows: Rc::new(NoFlows), grant: None, seed: 1 }
 }
 
 fn start(place: Place, code: &str, surroundings: &Surroundings) -> Result<Instance, Fault> {

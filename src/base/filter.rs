@@ -144,6 +144,13 @@ impl PortRange {
     pub const fn contains(self, port: u16) -> bool {
         self.first <= port && port <= self.last
     }
+
+    /// The ports that are in both ranges; `None` if there are none.
+    #[must_use]
+    pub fn common(self, other: PortRange) -> Option<PortRange> {
+        let (first, last) = (self.first.max(other.first), self.last.min(other.last));
+        (first <= last).then_some(PortRange { first, last })
+    }
 }
 
 impl fmt::Display for PortRange {

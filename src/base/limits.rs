@@ -68,6 +68,36 @@ pub const SAFEPOINTS_PER_MS: u64 = 100_000;
 pub const MODULE_TIMERS_DEFAULT: u32 = 64;
 /// Most timers that a manifest may ask for.
 pub const MODULE_TIMERS_MAX: u32 = 16_384;
+/// Share of one core that an instance may take over time, in percent, when its manifest says nothing.
+pub const MODULE_CPU_SHARE_DEFAULT: u32 = 25;
+/// Most that a manifest may ask for: one core, which is all that a node has.
+pub const MODULE_CPU_SHARE_MAX: u32 = 100;
+/// Bytes that an instance may keep over restarts, at most. Without a wish in its manifest it may keep none.
+pub const MODULE_STORAGE_MAX: u64 = 1 << 40;
+/// Sockets of one instance, when its manifest says nothing.
+pub const MODULE_SOCKETS_DEFAULT: u32 = 64;
+/// Most sockets that a manifest may ask for.
+pub const MODULE_SOCKETS_MAX: u32 = 16_384;
+/// Tasks of one instance, when its manifest says nothing.
+pub const MODULE_TASKS_DEFAULT: u32 = 256;
+/// Most tasks that a manifest may ask for: at 1.5 KB each they take 100 MB.
+pub const MODULE_TASKS_MAX: u32 = 65_536;
+/// Flows that one instance may look at: as many as a node remembers.
+pub const MODULE_FLOWS_MAX: u32 = FLOWS_MAX;
+/// Most bits per second that a manifest may ask for, in each direction; 0 stands for no limit.
+pub const MODULE_BANDWIDTH_MAX: u64 = 1 << 40;
+/// Entries of one list under `[permissions]`, and rules that properties make of them.
+pub const PERMISSION_RULES_MAX: usize = 1_024;
+/// Modules that one module may require, and services that it may provide or use.
+pub const MODULE_REQUIRES_MAX: usize = 64;
+/// Bytes that wait in a socket of a module for the module, or for the network, before the other side has to wait.
+pub const SOCKET_HIGH_WATER_BYTES: usize = 256 * 1024;
+/// Bytes at which it may go on.
+pub const SOCKET_LOW_WATER_BYTES: usize = 64 * 1024;
+/// Datagrams that wait in a socket of a module; when there are more, new ones are dropped.
+pub const SOCKET_DATAGRAMS_MAX: usize = 256;
+/// Streams that wait to be accepted by a module.
+pub const SOCKET_BACKLOG_MAX: usize = 256;
 /// Shortest period of a module's timer.
 pub const MODULE_TIMER_MIN: Duration = Duration::from_millis(1);
 /// Counters of one instance.

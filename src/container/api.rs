@@ -8,10 +8,13 @@ use crate::container::surroundings::FlowRecord;
 use crate::container::vm::arguments::Arguments;
 use crate::container::vm::host::Host;
 
+pub(crate) mod block;
 pub(crate) mod context;
 pub(crate) mod effects;
 pub(crate) mod library;
 pub(crate) mod packets;
+pub(crate) mod sockets;
+pub(crate) mod task;
 pub(crate) mod timers;
 
 /// What a native function gives back to Luau.
@@ -52,6 +55,8 @@ pub(crate) const NATIVES: &[(&str, Native)] = &[
     ("settings", context::settings),
     ("stop_reason", context::stop_reason),
     ("timer", context::timer),
+    ("task_failed", task::failed),
+    ("task_ready", task::ready),
     ("wall_time", context::wall_time),
 ];
 
@@ -62,6 +67,7 @@ pub(crate) const PRELUDE: &[&str] = &[
     include_str!("api/library.luau"),
     include_str!("api/packet.luau"),
     include_str!("api/context.luau"),
+    include_str!("api/task.luau"),
     include_str!("api/lifecycle.luau"),
 ];
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::base::id::{FlowId, InstanceId, LinkId};
+use crate::base::net::{NetEvent, NetOutput, SocketId};
 use crate::base::packet::PacketMut;
 use crate::base::time::Instant;
 use crate::container::api::effects::one_line;
@@ -76,6 +77,15 @@ pub enum Effect {
         /// At most [`crate::base::limits::LOG_LINE_BYTES_MAX`] bytes.
         text: String,
     },
+    /// Call [`Instance::go_on`]: tasks wait for it.
+    GoOn,
+    /// A task ended with an error.
+    TaskFailed {
+        /// What it says; at most 1 KiB.
+        message: String,
+    },
+    /// Something for a socket of this instance.
+    Net(NetOutput),
     /// Call [`Instance::on_timer`] with `number` after `delay`.
     SetTimer {
         /// The instance's own number for it.
@@ -192,6 +202,31 @@ impl Instance {
             Some(number) => self.vm.call(Entry::Timer, &[f64::from(number)]).map(|_| ()),
             None => Ok(()),
         }
+    }
+
+    /// Goes on with the tasks that can.
+    ///
+    /// # Errors
+    ///
+    /// The fault of the module.
+    pub fn go_on(&mut self, now: Instant) -> Result<(), Fault> {
+        self.begin(now);
+        self.vm.call(Entry::Ready, &[]).map(|_| ())
+    }
+
+    /// Something happened to one of its sockets; the task that waits for it goes on.
+    ///
+    /// # Errors
+    ///
+    /// The fault of the module.
+    pub fn on_net(&mut self, now: Instant, socket: SocketId, event: NetEvent<'_>) -> Result<(), Fault> {
+        self.begin(now);
+        let wakes = self.vm.host().sockets.borrow_mut().happened(socket, event);
+        let mut result = Ok(());
+        for key in wakes {
+            result = result.and(self.vm.call(Entry::Wake, &[key]).map(|_| ()));
+        }
+        result
     }
 
     /// Whether the module wants to know when flows end: it has an `on_flow_end`.

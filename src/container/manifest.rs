@@ -3,8 +3,14 @@
 use std::collections::BTreeMap;
 
 use crate::base::filter::Filter;
+use crate::base::limits::{
+    MODULE_CALL_DEFAULT, MODULE_CPU_SHARE_DEFAULT, MODULE_FLOWS_MAX, MODULE_MEMORY_DEFAULT, MODULE_SOCKETS_DEFAULT,
+    MODULE_TASKS_DEFAULT, MODULE_TIMERS_DEFAULT,
+};
+use crate::container::permissions::{Allowed, Permissions};
 use crate::container::properties::{Properties, PropertyKey};
 
+mod asks;
 mod read;
 mod rules;
 
@@ -60,8 +66,16 @@ pub struct Manifest {
     pub drops: bool,
     /// Whether a packet passes or is dropped when the handler fails on it: true = passes.
     pub passes_on_fault: bool,
-    /// Whether it may send packets of its own.
-    pub injects: bool,
+    /// What it must be allowed to do beyond looking at packets.
+    pub permissions: Permissions,
+    /// What it can do without.
+    pub optional_permissions: Permissions,
+    /// The library modules that its code requires, by name, with the versions that will do.
+    pub requires: BTreeMap<String, semver::VersionReq>,
+    /// The services that it offers to other modules, by name, with the version of their interface.
+    pub provides: BTreeMap<String, semver::Version>,
+    /// The services of other modules that it uses.
+    pub uses: BTreeMap<String, ServiceUse>,
     /// Its limits.
     pub limits: Limits,
     /// What can be set, by name.
@@ -72,6 +86,15 @@ pub struct Manifest {
     pub filter_rules: Vec<FilterRule>,
 }
 
+/// A service that a module uses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceUse {
+    /// The versions of its interface that will do.
+    pub version: semver::VersionReq,
+    /// Whether the module also runs without it.
+    pub optional: bool,
+}
+
 /// What an instance may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -79,8 +102,39 @@ pub struct Limits {
     pub memory_bytes: u64,
     /// CPU time of one call, in ms.
     pub cpu_ms_per_call: u64,
+    /// Share of one core over time, in percent.
+    pub cpu_share_percent: u32,
+    /// Bytes kept over restarts.
+    pub storage_bytes: u64,
+    /// Bits per second that come in by its sockets; 0 = no limit.
+    pub bandwidth_in: u64,
+    /// Bits per second that go out by its sockets and as packets of its own; 0 = no limit.
+    pub bandwidth_out: u64,
     /// Timers at once.
     pub timers: u32,
+    /// Sockets at once, listening ones included.
+    pub sockets: u32,
+    /// Tasks at once.
+    pub tasks: u32,
+    /// Flows that it looks at, at once.
+    pub flows: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            memory_bytes: MODULE_MEMORY_DEFAULT,
+            cpu_ms_per_call: MODULE_CALL_DEFAULT.as_millis() as u64,
+            cpu_share_percent: MODULE_CPU_SHARE_DEFAULT,
+            storage_bytes: 0,
+            bandwidth_in: 0,
+            bandwidth_out: 0,
+            timers: MODULE_TIMERS_DEFAULT,
+            sockets: MODULE_SOCKETS_DEFAULT,
+            tasks: MODULE_TASKS_DEFAULT,
+            flows: MODULE_FLOWS_MAX,
+        }
+    }
 }
 
 /// What is wrong with a manifest.
@@ -138,6 +192,15 @@ impl Manifest {
     #[must_use]
     pub fn needs_to_hold_packets(&self) -> bool {
         self.drops || self.changes > Changes::Nothing
+    }
+
+    /// What an instance with these properties may do, when its owner grants all of it.
+    ///
+    /// # Errors
+    ///
+    /// The sentence about a permission that is none with these properties.
+    pub fn allowed(&self, properties: &Properties) -> Result<Allowed, String> {
+        Ok(self.permissions.resolve(properties)?.with(self.optional_permissions.resolve(properties)?))
     }
 
     /// The filters, with `$name` replaced by the property of that name.

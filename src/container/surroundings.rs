@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use crate::base::id::{FlowId, InstanceId};
 use crate::base::time::{Instant, WallTime};
+use crate::container::permissions::Allowed;
 
 /// One flow (one direction) as a module sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +75,8 @@ pub struct Surroundings {
     pub cpu: CpuGuard,
     /// The flows that it looks at.
     pub flows: Rc<dyn FlowView>,
+    /// What its owner grants of what its manifest asks for; `None` = all of it.
+    pub grant: Option<Rc<Allowed>>,
     /// For its random numbers.
     pub seed: u64,
 }

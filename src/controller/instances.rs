@@ -265,6 +265,7 @@ impl Instances {
         let properties =
             Properties::check(&module.manifest.properties, properties).map_err(|e| wrong(e.to_string()))?;
         let filters = module.manifest.filters(&properties).map_err(|e| wrong(e.to_string()))?;
+        module.manifest.allowed(&properties).map_err(wrong)?;
         if self.filter_count() + filters.len() > limits::FILTERS_MAX {
             return Err(LoadError::Full { limit: "filters per node", max: limits::FILTERS_MAX });
         }

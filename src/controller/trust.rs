@@ -79,7 +79,7 @@ impl Permission {
         };
         let payload = (manifest.sees == Sees::Payload).then_some(Permission::Payload);
         let drop = manifest.drops.then_some(Permission::Drop);
-        let inject = manifest.injects.then_some(Permission::Inject);
+        let inject = manifest.permissions.inject.then_some(Permission::Inject);
         [payload, drop, change, inject].into_iter().flatten().collect()
     }
 

@@ -283,7 +283,7 @@ impl Live {
             self.links.orders.iter().position(is_answer).expect("a node answers each command when it is polled");
         match self.links.orders.remove(place) {
             Order::Answer(_, answer) => answer,
-            Order::Steer(_) | Order::Event(_) | Order::Errand(_) => {
+            Order::Steer(_) | Order::Event(_) | Order::Errand(_) | Order::Net(_) => {
                 unreachable!("the place of an answer was looked for")
             }
         }
@@ -385,7 +385,7 @@ impl Live {
                         services.perform(errand, self.now);
                     }
                 }
-                Order::Answer(..) => {}
+                Order::Answer(..) | Order::Net(_) => {}
             }
         }
     }

@@ -198,7 +198,7 @@ impl TestNode {
                     self.node.recycle(packet);
                 }
                 // Nobody signals in a test of a module.
-                Output::Steer(_) | Output::Errand(_) => {}
+                Output::Steer(_) | Output::Errand(_) | Output::Net(_) => {}
                 Output::Answer(_, result) => answer = Some(result.map(|_| ()).map_err(|error| error.to_string())),
                 Output::Event(event) => self.event(event),
                 Output::Idle { deadline } => {

@@ -96,7 +96,7 @@ impl fmt::Display for CheckReport {
                 writeln!(f, "  filter: {line}")?;
             }
         }
-        writeln!(f, "permissions: inject: {}", yes(m.injects))?;
+        writeln!(f, "permissions: inject: {}", yes(m.permissions.inject))?;
         let limits = m.limits;
         writeln!(
             f,

@@ -399,7 +399,7 @@ impl<'o> Replay<'o> {
                 }
                 // All packets of the files are given to the node, whatever it asks for.
                 // Nobody signals in a replay.
-                Output::Steer(_) | Output::Errand(_) => {}
+                Output::Steer(_) | Output::Errand(_) | Output::Net(_) => {}
                 Output::Answer(number, answer) => answered(number, answer),
                 Output::Event(event) => {
                     if self.report.events.len() < REPLAY_EVENTS_MAX {

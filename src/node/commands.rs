@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use crate::base::filter::Filter;
 use crate::base::id::InstanceId;
 use crate::base::limits;
+use crate::base::net::{NetEvent, NetOutput, SocketId};
 use crate::base::time::Instant;
 use crate::base::timer::Timer;
 use crate::container::fault::Fault;
@@ -53,6 +54,7 @@ impl Node {
             self.event(Event::Erred { instance: name.clone(), fault });
         }
         self.instances.remove(id);
+        self.outputs.push_back(Output::Net(NetOutput::CloseAll(id)));
         self.timers
             .retain(|timer| !matches!(timer, Timer::Module(owner, _) | Timer::InstanceRestart(owner) if *owner == id));
         self.event(Event::Unloaded { instance: name });
@@ -71,11 +73,23 @@ impl Node {
             Consequence::Unloaded => None,
         };
         self.timers.retain(|timer| !matches!(timer, Timer::Module(owner, _) if *owner == id));
+        self.outputs.push_back(Output::Net(NetOutput::CloseAll(id)));
         let gone = restart_in.is_none().then(|| (instance.clone(), fault.to_string()));
         self.event(Event::Failed { instance, fault, restart_in });
         if let Some((instance, why)) = gone {
             self.filters_changed();
             self.instance_gone(now, &instance, &Ended::Failed(why));
+        }
+    }
+
+    /// Something happened to a socket of an instance.
+    pub(crate) fn net_event(&mut self, now: Instant, socket: SocketId, event: NetEvent<'_>) {
+        let id = socket.instance;
+        let Some(instance) = self.instances.get(id).and_then(|slot| slot.instance.as_mut()) else { return };
+        let result = instance.on_net(now, socket, event);
+        self.take_effects(now, id, None);
+        if let Err(fault) = result {
+            self.fault(now, id, fault);
         }
     }
 

@@ -6,6 +6,7 @@ use crate::base::packet::{Offload, Packet, PacketMut};
 use crate::base::stats::DropReason;
 use crate::base::time::Instant;
 use crate::base::timer::Timer;
+use crate::container::fault::Fault;
 use crate::container::instance::{Action, Effect, SendTo, Verdict};
 use crate::container::manifest::{Changes, Sees};
 use crate::node::flows::{Chain, Ended, Hook, HookAction, Seen, Touched};
@@ -299,6 +300,14 @@ impl Node {
                     self.timers.set(now + delay.max(limits::MODULE_TIMER_MIN), Timer::Module(id, number));
                 }
                 Effect::Send { bytes, to } => self.inject(bytes, to, link),
+                Effect::Net(output) => self.outputs.push_back(Output::Net(output)),
+                Effect::GoOn => {
+                    let result = slot.instance.as_mut().map_or(Ok(()), |instance| instance.go_on(now));
+                    if let Err(fault) = result {
+                        self.fault(now, id, fault);
+                    }
+                }
+                Effect::TaskFailed { message } => self.fault(now, id, Fault::Raised { message }),
             }
         }
     }

@@ -135,7 +135,7 @@ impl World {
                 Output::Transmit { packet, .. } => self.node.recycle(packet),
                 Output::Answer(_, answer) => drop(answer.expect("the module can be loaded")),
                 Output::Event(event) => assert!(!format!("{event:?}").contains("fault"), "{event:?}"),
-                Output::Steer(_) | Output::Errand(_) => {}
+                Output::Steer(_) | Output::Errand(_) | Output::Net(_) => {}
             }
         }
     }

@@ -376,6 +376,7 @@ impl World {
                 }
                 Output::Steer(_)
                 | Output::Answer(..)
+                | Output::Net(_)
                 | Output::Errand(Errand::CancelFetch(_) | Errand::Post { .. }) => {}
             }
         }

@@ -8,6 +8,7 @@ use crate::base::time::Instant;
 use crate::container::api::{Answer, malformed};
 use crate::container::instance::{Effect, LogLevel, SendTo};
 use crate::container::manifest::{Changes, Sees};
+use crate::container::permissions::Use;
 use crate::container::vm::arguments::Arguments;
 use crate::container::vm::host::Host;
 use crate::wire::checksum;
@@ -31,7 +32,7 @@ pub(crate) fn settings(host: &Host, _: &Arguments<'_>) -> Result<Answer, String>
         "may_payload": manifest.changes >= Changes::Payload,
         "may_length": manifest.changes >= Changes::Length,
         "may_drop": manifest.drops,
-        "may_inject": manifest.injects,
+        "tasks_max": manifest.limits.tasks,
         "counts": host.guard().counts(),
     })))
 }
@@ -132,12 +133,7 @@ pub(crate) fn cancel(host: &Host, arguments: &Arguments<'_>) -> Result<Answer, S
 
 /// `ctx:inject(packet, to)`: sends a packet that the module made, once its checksums are complete.
 pub(crate) fn inject(host: &Host, arguments: &Arguments<'_>) -> Result<Answer, String> {
-    if !host.manifest.injects {
-        return Err(
-            "this module may not send packets of its own: module.toml does not say inject = true under [permissions]"
-                .to_owned(),
-        );
-    }
+    host.allowed.check(&Use::Inject).map_err(|refusal| refusal.to_string())?;
     let bytes = arguments.bytes(1, "packet")?;
     let to = if arguments.is_nil(2) { b"onward".as_slice() } else { arguments.bytes(2, "to")? };
     let to = match to {

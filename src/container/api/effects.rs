@@ -46,6 +46,11 @@ impl Effects {
         Ok(())
     }
 
+    /// Adds one that the node itself makes of a call: there is at most one for each task.
+    pub(crate) fn add_always(&mut self, effect: Effect) {
+        self.waiting.push_back(effect);
+    }
+
     /// Writes a log line, or only counts it when there were too many in this second.
     ///
     /// # Errors

@@ -5,12 +5,14 @@ use super::*;
 use crate::base::packet::Offload;
 use crate::base::time::WallTime;
 use crate::container::manifest::Limits;
+use crate::container::permissions::Permissions;
 use crate::container::source::ModuleSource;
 use crate::container::surroundings::{CpuGuard, FlowView};
 
 mod context;
 mod friendly;
 mod raw;
+mod task;
 
 const LINK: LinkId = LinkId(0);
 const FLOW: FlowId = FlowId::new(5, 7);
@@ -52,6 +54,7 @@ fn surroundings() -> Surroundings {
         wall: WallTime::from_nanos(1_000_000_000_000_000_000),
         cpu: CpuGuard::Safepoints,
         flows: Rc::new(OneFlow),
+        grant: None,
         seed: 7,
     }
 }
@@ -70,8 +73,12 @@ fn manifest() -> Manifest {
         changes: Changes::Length,
         drops: true,
         passes_on_fault: true,
-        injects: true,
-        limits: Limits { memory_bytes: 16 << 20, cpu_ms_per_call: 20, timers: 4 },
+        permissions: Permissions { inject: true, ..Permissions::default() },
+        optional_permissions: Permissions::default(),
+        requires: BTreeMap::new(),
+        provides: BTreeMap::new(),
+        uses: BTreeMap::new(),
+        limits: Limits { memory_bytes: 16 << 20, cpu_ms_per_call: 20, timers: 4, ..Limits::default() },
         properties: BTreeMap::new(),
         counters: ["seen", "other"].map(|name| (name.to_owned(), String::new())).into(),
     }

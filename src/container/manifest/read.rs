@@ -6,12 +6,12 @@ use serde::Deserialize;
 use toml::{Spanned, Value};
 
 use crate::base::limits::{
-    MANIFEST_BYTES_MAX, MANIFEST_FILTERS_MAX, MODULE_CALL_DEFAULT, MODULE_CALL_MAX, MODULE_COUNTERS_MAX,
-    MODULE_MEMORY_DEFAULT, MODULE_MEMORY_MAX, MODULE_MEMORY_MIN, MODULE_TIMERS_DEFAULT, MODULE_TIMERS_MAX,
-    NAME_BYTES_MAX, PROPERTIES_MAX,
+    MANIFEST_BYTES_MAX, MANIFEST_FILTERS_MAX, MODULE_COUNTERS_MAX, NAME_BYTES_MAX, PROPERTIES_MAX,
 };
+use crate::container::manifest::asks::{RawLimits, RawPermissions, RawUse};
 use crate::container::manifest::rules::{Place, Term, filters};
-use crate::container::manifest::{API_VERSION, Changes, FilterRule, Limits, Manifest, ManifestError, Sees};
+use crate::container::manifest::{API_VERSION, Changes, FilterRule, Manifest, ManifestError, Sees};
+use crate::container::permissions::Permissions;
 use crate::container::properties::{ANY, Properties, PropertyKey, PropertyType, shortened, type_names};
 
 /// The file as serde reads it.
@@ -31,9 +31,15 @@ struct File {
     #[serde(default)]
     filters: Vec<Spanned<Rule>>,
     #[serde(default)]
-    permissions: Permissions,
+    permissions: RawPermissions,
     #[serde(default)]
     limits: RawLimits,
+    #[serde(default)]
+    requires: BTreeMap<String, Spanned<String>>,
+    #[serde(default)]
+    provides: BTreeMap<String, Spanned<String>>,
+    #[serde(default)]
+    uses: BTreeMap<String, Spanned<RawUse>>,
     #[serde(default)]
     config: BTreeMap<String, Spanned<Key>>,
     #[serde(default)]
@@ -61,21 +67,6 @@ struct Rule {
     to_port: Option<Spanned<Value>>,
     #[serde(default)]
     both_directions: bool,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields)]
-struct Permissions {
-    #[serde(default)]
-    inject: bool,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields)]
-struct RawLimits {
-    memory_bytes: Option<Spanned<i64>>,
-    cpu_ms_per_call: Option<Spanned<i64>>,
-    timers: Option<Spanned<i64>>,
 }
 
 #[derive(Deserialize)]
@@ -115,7 +106,14 @@ pub(super) fn manifest(text: &str) -> Result<Manifest, ManifestError> {
         changes,
         drops,
         passes_on_fault,
-        injects: file.permissions.inject,
+        permissions: reader.permissions("permissions", &file.permissions, &properties)?,
+        optional_permissions: match &file.permissions.optional {
+            Some(optional) => reader.permissions("permissions.optional", optional.get_ref(), &properties)?,
+            None => Permissions::default(),
+        },
+        requires: reader.requires(&file.requires)?,
+        provides: reader.provides(&file.provides)?,
+        uses: reader.uses(&file.uses)?,
         limits: reader.limits(&file.limits)?,
         filter_rules: reader.filters(&file.filters, &properties)?,
         counters: reader.counters(&file.counters)?,
@@ -128,13 +126,19 @@ pub(super) fn manifest(text: &str) -> Result<Manifest, ManifestError> {
     Ok(manifest)
 }
 
-struct Reader<'a> {
+pub(super) struct Reader<'a> {
     text: &'a str,
 }
 
 impl Reader<'_> {
     /// The error for a value: the key with the tables around it, and what to write instead.
-    fn wrong<T>(&self, at: &Spanned<T>, key: &str, got: impl ToString, remedy: impl Into<String>) -> ManifestError {
+    pub(super) fn wrong<T>(
+        &self,
+        at: &Spanned<T>,
+        key: &str,
+        got: impl ToString,
+        remedy: impl Into<String>,
+    ) -> ManifestError {
         self.wrong_at(at.span().start, key, got, remedy)
     }
 
@@ -229,24 +233,6 @@ impl Reader<'_> {
         found.map(|(_, value)| *value).ok_or_else(|| {
             let words: Vec<String> = choices.iter().map(|(word, _)| format!("\"{word}\"")).collect();
             self.wrong(given, key, quoted(given.get_ref()), format!("write one of {}", words.join(", ")))
-        })
-    }
-
-    fn limits(&self, limits: &RawLimits) -> Result<Limits, ManifestError> {
-        let number = |key: &str, given: Option<&Spanned<i64>>, default: u64, min: u64, max: u64| {
-            let Some(given) = given else { return Ok(default) };
-            let value = u64::try_from(*given.get_ref()).ok().filter(|value| (min..=max).contains(value));
-            value.ok_or_else(|| self.wrong(given, key, given.get_ref(), format!("write a number from {min} to {max}")))
-        };
-        let ms = |duration: std::time::Duration| duration.as_millis() as u64;
-        let (memory, cpu, timers) =
-            (limits.memory_bytes.as_ref(), limits.cpu_ms_per_call.as_ref(), limits.timers.as_ref());
-        let timers = number("limits.timers", timers, MODULE_TIMERS_DEFAULT.into(), 0, MODULE_TIMERS_MAX.into())?;
-        let memory_key = "limits.memory_bytes";
-        Ok(Limits {
-            memory_bytes: number(memory_key, memory, MODULE_MEMORY_DEFAULT, MODULE_MEMORY_MIN, MODULE_MEMORY_MAX)?,
-            cpu_ms_per_call: number("limits.cpu_ms_per_call", cpu, ms(MODULE_CALL_DEFAULT), 1, ms(MODULE_CALL_MAX))?,
-            timers: timers as u32,
         })
     }
 
@@ -430,13 +416,13 @@ impl Reader<'_> {
 }
 
 /// Names are kept to characters that need no quoting anywhere: `joint` is what parts words.
-fn is_name(text: &str, joint: char) -> bool {
+pub(super) fn is_name(text: &str, joint: char) -> bool {
     text.len() <= NAME_BYTES_MAX
         && text.starts_with(|c: char| c.is_ascii_lowercase())
         && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == joint)
 }
 
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     Value::String(text.to_owned()).to_string()
 }
 

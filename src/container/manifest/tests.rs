@@ -74,8 +74,10 @@ fn reads_every_key() {
         (manifest.entry.as_str(), manifest.sees, manifest.changes),
         ("main.luau", Sees::Payload, Changes::Length)
     );
-    assert!(manifest.drops && !manifest.passes_on_fault && manifest.injects && manifest.needs_to_hold_packets());
-    assert_eq!(manifest.limits, Limits { memory_bytes: 4_000_000, cpu_ms_per_call: 5, timers: 0 });
+    assert!(
+        manifest.drops && !manifest.passes_on_fault && manifest.permissions.inject && manifest.needs_to_hold_packets()
+    );
+    assert_eq!(manifest.limits, Limits { memory_bytes: 4_000_000, cpu_ms_per_call: 5, timers: 0, ..Limits::default() });
     assert_eq!(manifest.properties["wait"].default, Some(toml::Value::Float(0.5)));
     assert_eq!(manifest.properties["wait"].unit.as_deref(), Some("s"));
     assert_eq!(manifest.counters["answered"], "Probes answered.");
@@ -92,7 +94,12 @@ fn a_short_manifest_gets_harmless_defaults() {
         (manifest.entry.as_str(), manifest.sees, manifest.changes),
         ("init.luau", Sees::Headers, Changes::Nothing)
     );
-    assert!(!manifest.drops && manifest.passes_on_fault && !manifest.injects && !manifest.needs_to_hold_packets());
+    assert!(
+        !manifest.drops
+            && manifest.passes_on_fault
+            && !manifest.permissions.inject
+            && !manifest.needs_to_hold_packets()
+    );
     assert_eq!(manifest.limits.memory_bytes, crate::base::limits::MODULE_MEMORY_DEFAULT);
     assert_eq!(manifest.filters(&Properties::default()), Ok(vec![]));
 }
@@ -102,7 +109,7 @@ fn names_line_key_value_and_remedy_of_what_is_wrong() {
     let cases = [
         ("colour = 1", "line 5: unknown field `colour`, expected one of `name`"),
         ("[limits]\nmemory = 5", "line 6: unknown field `memory`, expected one of `memory_bytes`"),
-        ("[permissions]\nlisten = true", "line 6: unknown field `listen`, expected `inject`"),
+        ("[permissions]\nlisten = true", "line 6: invalid type: boolean `true`, expected a sequence"),
         ("[limits]\nmemory_bytes = 5", "line 6: limits.memory_bytes = 5 cannot be; write a number from 2097152 to"),
         (
             "[limits]\ncpu_ms_per_call = -1",

@@ -28,6 +28,10 @@ pub(crate) enum Entry {
     Timer,
     /// A flow is over.
     FlowEnd,
+    /// Wakes the task that waits for a key.
+    Wake,
+    /// Goes on with tasks that can.
+    Ready,
     /// Calls `report`.
     Report,
     /// Calls `stop`.
@@ -41,12 +45,14 @@ pub(crate) enum Entry {
 }
 
 impl Entry {
-    const ALL: [(&'static [u8], Entry); 10] = [
+    const ALL: [(&'static [u8], Entry); 12] = [
         (b"load", Entry::Load),
         (b"start", Entry::Start),
         (b"packet", Entry::Packet),
         (b"timer", Entry::Timer),
         (b"flow_end", Entry::FlowEnd),
+        (b"wake", Entry::Wake),
+        (b"ready", Entry::Ready),
         (b"report", Entry::Report),
         (b"stop", Entry::Stop),
         (b"grow", Entry::Grow),
@@ -91,6 +97,8 @@ impl Registered {
             | Entry::Packet
             | Entry::Timer
             | Entry::FlowEnd
+            | Entry::Wake
+            | Entry::Ready
             | Entry::Report
             | Entry::Stop
             | Entry::Grow => {}

@@ -7,8 +7,10 @@ use crate::base::id::InstanceId;
 use crate::base::rng::Rng;
 use crate::base::time::{Instant, WallTime};
 use crate::container::api::effects::Effects;
+use crate::container::api::sockets::Sockets;
 use crate::container::api::timers::Timers;
 use crate::container::manifest::Manifest;
+use crate::container::permissions::Allowed;
 use crate::container::properties::Properties;
 use crate::container::source::ModuleSource;
 use crate::container::surroundings::{FlowRecord, FlowView, Surroundings};
@@ -21,6 +23,8 @@ pub(crate) struct Host {
     pub(crate) manifest: Rc<Manifest>,
     pub(crate) source: Rc<ModuleSource>,
     pub(crate) properties: Properties,
+    /// What it may do.
+    pub(crate) allowed: Allowed,
     pub(crate) wall: WallTime,
     pub(crate) flows: Rc<dyn FlowView>,
     /// The time of the call at hand.
@@ -28,6 +32,7 @@ pub(crate) struct Host {
     pub(crate) rng: RefCell<Rng>,
     pub(crate) effects: RefCell<Effects>,
     pub(crate) timers: RefCell<Timers>,
+    pub(crate) sockets: RefCell<Sockets>,
     /// The flow that ended, for `on_flow_end`.
     pub(crate) flow_end: Cell<Option<FlowRecord>>,
     /// Why the instance is stopped, for `stop`.
@@ -48,15 +53,22 @@ impl Host {
         properties: &Properties,
         surroundings: &Surroundings,
     ) -> Self {
+        // What cannot be resolved was refused before; it allows nothing.
+        let wanted = manifest.allowed(properties).unwrap_or_default();
         Host {
             id,
             properties: properties.clone(),
+            allowed: match &surroundings.grant {
+                Some(grant) => wanted.narrowed(grant),
+                None => wanted,
+            },
             wall: surroundings.wall,
             flows: Rc::clone(&surroundings.flows),
             now: Cell::new(Instant::START),
             rng: RefCell::new(Rng::seeded(surroundings.seed)),
             effects: RefCell::new(Effects::default()),
             timers: RefCell::new(Timers::new(manifest.limits.timers)),
+            sockets: RefCell::new(Sockets::new(id, manifest.limits.sockets)),
             flow_end: Cell::new(None),
             stop_reason: RefCell::new(String::new()),
             report: RefCell::new(None),

@@ -3,14 +3,16 @@
 
 use std::ffi::{CString, c_int};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::OnceLock;
 
 use mlua::chunk::Compiler;
 use mlua::ffi;
 
 use crate::base::limits::SOURCE_BYTES_MAX;
+use crate::container::api::block::{self, BLOCKS};
 use crate::container::api::effects::one_line;
-use crate::container::api::{Answer, NATIVES};
-use crate::container::vm::arguments::{Arguments, module_line};
+use crate::container::api::{Answer, NATIVES, Native};
+use crate::container::vm::arguments::{Arguments, PRELUDE_NAME, module_line};
 use crate::container::vm::host::Host;
 use crate::container::vm::value::{STACK_SLOTS, push, push_bytes, push_flow};
 
@@ -40,20 +42,38 @@ pub(super) fn compiler() -> Compiler {
 pub(super) unsafe fn push_natives(state: *mut ffi::lua_State, host: *const Host) {
     // SAFETY: see above.
     unsafe {
-        ffi::lua_createtable(state, 0, NATIVES.len() as c_int + 4);
-        for (index, (name, _)) in NATIVES.iter().enumerate() {
-            push_bytes(state, name.as_bytes());
-            ffi::lua_pushlightuserdata(state, host.cast_mut().cast());
-            ffi::lua_pushnumber(state, index as f64);
-            ffi::lua_pushcclosure(state, call_native, 2);
-            ffi::lua_rawset(state, -3);
-        }
-        let special: [(_, ffi::lua_CFunction); 4] =
-            [(c"load", load_file), (c"register", register), (c"speed_up", speed_up), (c"type_text", type_text)];
+        push_table(state, host, NATIVES, None);
+        let special: [(_, ffi::lua_CFunction); 5] = [
+            (c"block", load_block),
+            (c"load", load_file),
+            (c"register", register),
+            (c"speed_up", speed_up),
+            (c"type_text", type_text),
+        ];
         for (name, function) in special {
             ffi::lua_pushlightuserdata(state, host.cast_mut().cast());
             ffi::lua_pushcclosure(state, function, 1);
             ffi::lua_rawsetfield(state, -2, name.as_ptr());
+        }
+    }
+}
+
+/// Leaves a table with the natives of a block, or with [`NATIVES`], on the stack.
+///
+/// # Safety
+///
+/// As [`push_natives`].
+unsafe fn push_table(state: *mut ffi::lua_State, host: *const Host, natives: &[(&str, Native)], block: Option<usize>) {
+    // SAFETY: see above.
+    unsafe {
+        ffi::lua_createtable(state, 0, natives.len() as c_int + 4);
+        for (index, (name, _)) in natives.iter().enumerate() {
+            push_bytes(state, name.as_bytes());
+            ffi::lua_pushlightuserdata(state, host.cast_mut().cast());
+            ffi::lua_pushnumber(state, index as f64);
+            ffi::lua_pushnumber(state, block.map_or(-1.0, |block| block as f64));
+            ffi::lua_pushcclosure(state, call_native, 3);
+            ffi::lua_rawset(state, -3);
         }
     }
 }
@@ -74,7 +94,9 @@ unsafe extern "C-unwind" fn call_native(state: *mut ffi::lua_State) -> c_int {
     unsafe {
         ffi::luaL_checkstack_(state, STACK_SLOTS, c"stack overflow".as_ptr());
         let host = host(state);
-        let native = NATIVES[ffi::lua_tonumberx(state, ffi::lua_upvalueindex(2), std::ptr::null_mut()) as usize].1;
+        let place = |at| ffi::lua_tonumberx(state, ffi::lua_upvalueindex(at), std::ptr::null_mut());
+        let natives = if place(3) < 0.0 { NATIVES } else { BLOCKS[place(3) as usize].natives };
+        let native = natives[place(2) as usize].1;
         let arguments = Arguments::new(state);
         if host.guard().counts() {
             host.guard().charge(arguments.text_bytes() / TEXT_BYTES_PER_SAFEPOINT);
@@ -133,6 +155,35 @@ unsafe extern "C-unwind" fn register(state: *mut ffi::lua_State) -> c_int {
         }
     }
     0
+}
+
+/// `block(name)`: loads a building block, and returns what it returns.
+unsafe extern "C-unwind" fn load_block(state: *mut ffi::lua_State) -> c_int {
+    // SAFETY: as in `call_native`; only the Luau side calls this, with a string.
+    unsafe {
+        let host = host(state);
+        let name = Arguments::new(state).bytes(1, "name").unwrap_or_default();
+        let Some(index) = std::str::from_utf8(name).ok().and_then(block::find) else {
+            let names: Vec<String> = BLOCKS.iter().map(|block| format!("\"@netserv/{}\"", block.name)).collect();
+            let name = String::from_utf8_lossy(name);
+            raise(state, format!("there is no building block \"@netserv/{name}\"; there are {}", names.join(", ")));
+        };
+        let code = block_code(index);
+        let _pause = host.guard().pause();
+        if ffi::luau_load(state, PRELUDE_NAME.as_ptr(), code.as_ptr().cast(), code.len(), 0) != 0 {
+            ffi::lua_error(state);
+        }
+        push_table(state, host, BLOCKS[index].natives, Some(index));
+        ffi::lua_rawgetfield(state, ffi::LUA_REGISTRYINDEX, c"netserv_shared".as_ptr());
+        ffi::lua_call(state, 2, 1);
+    }
+    1
+}
+
+/// The Luau side of a block, compiled once per process.
+fn block_code(index: usize) -> &'static [u8] {
+    static CODE: [OnceLock<Vec<u8>>; BLOCKS.len()] = [const { OnceLock::new() }; BLOCKS.len()];
+    CODE[index].get_or_init(|| compiler().compile(BLOCKS[index].code).expect("the blocks have no syntax errors"))
 }
 
 /// `load(path)`: compiles a file of the module and returns it as a function.

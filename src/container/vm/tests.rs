@@ -5,11 +5,13 @@ use super::*;
 use crate::base::id::{FlowId, InstanceId};
 use crate::base::time::WallTime;
 use crate::container::manifest::{Changes, Limits, Manifest, Sees};
+use crate::container::permissions::Permissions;
 use crate::container::properties::Properties;
 use crate::container::source::ModuleSource;
 use crate::container::surroundings::{FlowRecord, FlowView, Surroundings};
 use crate::container::vm::call::Entry;
 use crate::container::watch::Watch;
+use std::collections::BTreeMap;
 
 struct NoFlows;
 
@@ -35,14 +37,19 @@ fn start(code: &str, cpu: CpuGuard, memory_bytes: u64) -> Result<Vm, Fault> {
         changes: Changes::Nothing,
         drops: false,
         passes_on_fault: true,
-        injects: false,
-        limits: Limits { memory_bytes, cpu_ms_per_call: 20, timers: 1 },
+        permissions: Permissions::default(),
+        optional_permissions: Permissions::default(),
+        requires: BTreeMap::new(),
+        provides: BTreeMap::new(),
+        uses: BTreeMap::new(),
+        limits: Limits { memory_bytes, cpu_ms_per_call: 20, timers: 1, ..Limits::default() },
         properties: Default::default(),
         counters: Default::default(),
         filter_rules: Vec::new(),
     };
     let files = [("init.luau".to_owned(), code.as_bytes().to_vec())].into();
-    let surroundings = Surroundings { wall: WallTime::default(), cpu: cpu.clone(), flows: Rc::new(NoFlows), seed: 1 };
+    let surroundings =
+        Surroundings { wall: WallTime::default(), cpu: cpu.clone(), flows: Rc::new(NoFlows), grant: None, seed: 1 };
     let (manifest, source) = (Rc::new(manifest), Rc::new(ModuleSource { files }));
     Vm::start(Host::new(InstanceId(1), &manifest, &source, &Properties::default(), &surroundings), &cpu)
 }

@@ -9,10 +9,12 @@ use crate::container::fault::Fault;
 use crate::container::instance::Instance;
 use crate::container::manifest::{Changes, Limits, Manifest, Sees};
 use crate::container::module::Module;
+use crate::container::permissions::Permissions;
 use crate::container::properties::Properties;
 use crate::container::source::ModuleSource;
 use crate::container::surroundings::{CpuGuard, FlowRecord, FlowView, Surroundings};
 use crate::wire::header::Header;
+use std::collections::BTreeMap;
 
 /// The limit of the tests' modules, in ms.
 const LIMIT_MS: u64 = 20;
@@ -50,8 +52,12 @@ fn try_start(watch: &Watch) -> Result<Instance, Fault> {
         changes: Changes::Nothing,
         drops: false,
         passes_on_fault: true,
-        injects: false,
-        limits: Limits { memory_bytes: 16 << 20, cpu_ms_per_call: LIMIT_MS, timers: 1 },
+        permissions: Permissions::default(),
+        optional_permissions: Permissions::default(),
+        requires: BTreeMap::new(),
+        provides: BTreeMap::new(),
+        uses: BTreeMap::new(),
+        limits: Limits { memory_bytes: 16 << 20, cpu_ms_per_call: LIMIT_MS, timers: 1, ..Limits::default() },
         properties: Default::default(),
         counters: Default::default(),
         filter_rules: Vec::new(),
@@ -62,6 +68,7 @@ fn try_start(watch: &Watch) -> Result<Instance, Fault> {
         wall: WallTime::default(),
         cpu: CpuGuard::Watch(watch.clone()),
         flows: Rc::new(NoFlows),
+        grant: None,
         seed: 1,
     };
     Instance::start(InstanceId(1), &module, &Properties::default(), &surroundings, Instant::START)

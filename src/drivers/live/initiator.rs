@@ -297,7 +297,11 @@ impl Initiator {
                 Output::Event(Event::Signal(event)) => self.heard.push_back(event),
                 Output::Event(event) => tracing::debug!("{event:?}"),
                 // An initiator has no links and no modules, and its controller allows nothing.
-                Output::Transmit { .. } | Output::Steer(_) | Output::Answer(..) | Output::Errand(_) => {}
+                Output::Transmit { .. }
+                | Output::Steer(_)
+                | Output::Answer(..)
+                | Output::Errand(_)
+                | Output::Net(_) => {}
             }
         }
     }

@@ -8,6 +8,7 @@ use platform::tun::{Tun, TunError, TunOptions};
 
 use crate::base::id::LinkId;
 use crate::base::limits::READS_PER_TURN_MAX;
+use crate::base::net::NetOutput;
 use crate::base::packet::{Packet, PacketMut};
 use crate::base::stats::DropReason;
 use crate::base::time::Instant;
@@ -81,6 +82,8 @@ pub(super) enum Order {
     Answer(u64, crate::node::Answer),
     Event(Event),
     Errand(Errand),
+    #[expect(dead_code, reason = "there are no sockets for it yet")]
+    Net(NetOutput),
 }
 
 /// The links by their ids, and what they share.
@@ -238,6 +241,7 @@ impl Links {
                 Output::Answer(number, answer) => self.orders.push(Order::Answer(number, answer)),
                 Output::Event(event) => self.orders.push(Order::Event(event)),
                 Output::Errand(errand) => self.orders.push(Order::Errand(errand)),
+                Output::Net(output) => self.orders.push(Order::Net(output)),
             }
         }
     }

@@ -61,7 +61,7 @@ impl World {
                 Output::Steer(filters) => self.steered = filters,
                 Output::Answer(_, a) => answer = Some(a),
                 Output::Event(event) => self.events.push(event),
-                Output::Errand(_) => {}
+                Output::Errand(_) | Output::Net(_) => {}
             }
         }
     }

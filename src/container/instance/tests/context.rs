@@ -120,8 +120,10 @@ fn injected_packets_are_checked_and_get_their_checksums() {
         let got = message(context(&format!("{netserv} local p = netserv.from_hex('{UDP4}') {body}")).map(|_| ()));
         assert!(got.contains(want), "{body}: {got}");
     }
-    let refused =
-        start_with(Manifest { injects: false, ..manifest() }, "return { start = function(ctx) ctx:inject('x') end }");
+    let refused = start_with(
+        Manifest { permissions: Permissions::default(), ..manifest() },
+        "return { start = function(ctx) ctx:inject('x') end }",
+    );
     assert!(message(refused.map(|_| ())).contains("may not send packets of its own"));
 }
 

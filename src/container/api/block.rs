@@ -1,0 +1,56 @@
+//! Building blocks: what `require("@netserv/NAME")` gives a module.
+//!
+//! A block is a Luau file beside its natives, and a description of what it offers. Nothing of it is loaded into a VM
+//! before the module requires it. The description is the one source of `modules/netserv.d.luau` and of `docs/api/`.
+
+#![expect(dead_code, reason = "what is for people is read by the reference")]
+
+use crate::container::api::{Native, task};
+
+/// One function, method or constant of a block, for people and editors.
+pub(crate) struct Item {
+    /// As it is written where it is used: `spawn`, `Task.cancel`.
+    pub(crate) name: &'static str,
+    /// Its type in Luau.
+    pub(crate) luau: &'static str,
+    /// What it does, with units, ranges and errors. Markdown.
+    pub(crate) about: &'static str,
+}
+
+/// A building block.
+pub(crate) struct Block {
+    /// Behind `@netserv/`.
+    pub(crate) name: &'static str,
+    /// One sentence.
+    pub(crate) summary: &'static str,
+    /// Which permissions and limits it needs, and what else is good to know. Markdown; may be empty.
+    pub(crate) about: &'static str,
+    /// `export type` lines of Luau that [`Item::luau`] refers to.
+    pub(crate) types: &'static str,
+    /// What it offers.
+    pub(crate) items: &'static [Item],
+    /// The body of a module's entry file that shows it, with assertions. Runs as a test.
+    pub(crate) example: &'static str,
+    /// What its Luau side calls.
+    pub(crate) natives: &'static [(&'static str, Native)],
+    /// Its Luau side: gets the natives and the shared table, returns what the module gets. Not frozen by itself.
+    pub(crate) code: &'static str,
+}
+
+/// All blocks, by name.
+pub(crate) const BLOCKS: &[&Block] = &[&task::BLOCK];
+
+/// The block's place in [`BLOCKS`].
+pub(crate) fn find(name: &str) -> Option<usize> {
+    BLOCKS.iter().position(|block| block.name == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_stand_in_the_order_of_their_names_once_each() {
+        assert!(BLOCKS.windows(2).all(|pair| pair[0].name < pair[1].name));
+    }
+}
