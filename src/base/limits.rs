@@ -387,11 +387,15 @@ pub const WEB_LOG_LINES_MAX: usize = 256;
 pub const SHELF_PACKAGES_MAX: usize = 1_024;
 /// Bytes of all packages that `netserv serve` offers from one folder: they are in memory.
 pub const SHELF_BYTES_MAX: usize = 512 << 20;
-/// Sessions that a node remembers: some 1.5 KiB each. More are refused as busy.
-/// Sessions that a node remembers: some 2 KiB each. More are refused as busy.
+/// Sessions that a node remembers: some 2 KiB each. Those for which nothing runs give way to new ones.
 pub const NSLP_SESSIONS_MAX: usize = 16_384;
 /// Orders of an initiator at once.
 pub const NSLP_ORDERS_MAX: usize = 16_384;
+/// Bytes of all requests that a node remembers, with their answers: those of all sessions at once, if each is as long as
+/// one with a package. Longer ones make other sessions give way.
+pub const NSLP_SERVED_BYTES_MAX: usize = 64 << 20;
+/// Sessions that are looked at for one that can give way: few, since floods ask for it with each packet.
+pub const NSLP_ROOM_LOOKS_MAX: usize = 64;
 /// Requests of one session that a node remembers: the last one, and those that came before it and may be on their way.
 pub const NSLP_SERVED_MAX: usize = 3;
 /// Events that wait for the driver. It drains them after each input.

@@ -127,7 +127,7 @@ pub(super) fn conditions(
 ) -> Result<(), Refusal> {
     if conditions.len() > CONDITIONS_MAX {
         let sentence = format!("the request has {} conditions; at most {CONDITIONS_MAX} are read", conditions.len());
-        return refuse(AnswerCode::Malformed, sentence);
+        return refuse(AnswerCode::Invalid, sentence);
     }
     for text in conditions {
         let shown = shortened(text);
@@ -136,7 +136,7 @@ pub(super) fn conditions(
         let here = |name: &str| facts.modules.iter().any(|module| module == name);
         if let Some((key, amount)) = text.split_once(">=") {
             let Some(least) = bytes_of(amount).filter(|_| key.trim() == "memory") else {
-                return wrong(AnswerCode::Malformed, unknown.to_owned());
+                return wrong(AnswerCode::Invalid, unknown.to_owned());
             };
             if !runs && facts.memory_free_bytes < least {
                 let free = bytes_text(facts.memory_free_bytes >> 20 << 20);
@@ -160,7 +160,7 @@ pub(super) fn conditions(
                     }
                     None => return wrong(AnswerCode::ConditionFalse, format!("the node has no {key}")),
                 },
-                _ => return wrong(AnswerCode::Malformed, unknown.to_owned()),
+                _ => return wrong(AnswerCode::Invalid, unknown.to_owned()),
             }
         }
     }
@@ -176,7 +176,7 @@ pub(super) fn instance_name(label: &str, key: &[u8; 32]) -> Result<String, Refus
         let label = shortened(label);
         let sentence =
             format!("an instance cannot be called {label:?}; use 1 to {max} letters, digits, \".\", \"_\" and \"-\"");
-        return refuse(AnswerCode::Malformed, sentence);
+        return refuse(AnswerCode::Invalid, sentence);
     }
     Ok(name)
 }
@@ -199,7 +199,7 @@ pub(super) fn may_have(
     version_range(module)?;
     let shown = shortened(&module.url);
     let url = Url::parse(&module.url)
-        .map_err(|problem| refusal(AnswerCode::Malformed, format!("package URL {shown:?}: {problem}")))?;
+        .map_err(|problem| refusal(AnswerCode::Invalid, format!("package URL {shown:?}: {problem}")))?;
     if url.scheme == Scheme::File && !config.file_urls_allowed {
         return not_allowed(format!("package URL {shown:?}: this node takes no files; use http or https"));
     }
@@ -211,7 +211,7 @@ pub(super) fn may_have(
     if !module.notify.is_empty() {
         let shown = shortened(&module.notify);
         let url = Url::parse(&module.notify)
-            .map_err(|problem| refusal(AnswerCode::Malformed, format!("notify URL {shown:?}: {problem}")))?;
+            .map_err(|problem| refusal(AnswerCode::Invalid, format!("notify URL {shown:?}: {problem}")))?;
         if url.scheme == Scheme::File || !requester.allows_notify(&url) {
             let sentence = format!(
                 "notify URL {shown:?}: not among those that {who} may have told; ask the owner to add it to notify"
@@ -227,7 +227,7 @@ pub(super) fn may_have(
     }
     if module.lifetime_ms < 1_000 {
         let sentence = format!("lifetime {} ms: ask for at least 1s", module.lifetime_ms);
-        return refuse(AnswerCode::Malformed, sentence);
+        return refuse(AnswerCode::Invalid, sentence);
     }
     Ok(())
 }
@@ -239,7 +239,7 @@ fn version_range(module: &ModuleRequest) -> Result<semver::VersionReq, Refusal> 
     }
     semver::VersionReq::parse(&module.version).map_err(|error| {
         let shown = shortened(&module.version);
-        refusal(AnswerCode::Malformed, format!("version {shown:?}: {error}; write a range such as \"^1.2\""))
+        refusal(AnswerCode::Invalid, format!("version {shown:?}: {error}; write a range such as \"^1.2\""))
     })
 }
 
@@ -247,10 +247,10 @@ fn version_range(module: &ModuleRequest) -> Result<semver::VersionReq, Refusal> 
 pub(super) fn properties(module: &ModuleRequest) -> Result<toml::Table, Refusal> {
     if let Some((key, _)) = module.properties.iter().find(|(key, _)| key.is_empty() || key.contains('=')) {
         let key = shortened(key);
-        return refuse(AnswerCode::Malformed, format!("{key:?} is no name of a property"));
+        return refuse(AnswerCode::Invalid, format!("{key:?} is no name of a property"));
     }
     let words: Vec<String> = module.properties.iter().map(|(key, value)| format!("{key}={value}")).collect();
-    table_of_words(words.iter().map(String::as_str)).map_err(|e| refusal(AnswerCode::Malformed, e.to_string()))
+    table_of_words(words.iter().map(String::as_str)).map_err(|e| refusal(AnswerCode::Invalid, e.to_string()))
 }
 
 /// Whether a package is the one that was asked for, and what its module asks for is what its requester may have.
@@ -295,7 +295,7 @@ pub(super) fn fits(
             return refuse(AnswerCode::NotAllowed, sentence);
         }
     }
-    let wrong = |problem: String| refusal(AnswerCode::Malformed, format!("{name}: {problem}"));
+    let wrong = |problem: String| refusal(AnswerCode::Invalid, format!("{name}: {problem}"));
     let table = properties(module)?;
     let checked = Properties::check(&manifest.properties, &table).map_err(|e| wrong(e.to_string()))?;
     manifest.filters(&checked).map_err(|e| wrong(e.to_string()))?;

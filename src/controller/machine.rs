@@ -127,9 +127,11 @@ impl Controller {
         self.nonces.forget(facts.wall_ms, NONCES_FORGOTTEN_PER_STEP);
         let (token, key) = (asked.token, asked.authorisation.map(|authorisation| authorisation.key));
         if let Err(Refusal { code, sentence }) = self.try_ask(now, facts, asked) {
-            // Strangers must not fill the log.
-            use AnswerCode::{BadSignature, NotSigned, Replayed, UnknownKey};
-            if let Some(key) = key.filter(|_| ![BadSignature, NotSigned, Replayed, UnknownKey].contains(&code)) {
+            // Strangers must not fill the log: not with requests of their own, nor with those of others that they
+            // overheard. What is out of time or scope can be sent again and again, as it uses up no nonce.
+            use AnswerCode::{BadSignature, NotSigned, OutOfScope, OutOfTime, Replayed, UnknownKey};
+            let anybodys = [BadSignature, NotSigned, OutOfScope, OutOfTime, Replayed, UnknownKey];
+            if let Some(key) = key.filter(|_| !anybodys.contains(&code)) {
                 self.note(&format!("{} is refused: {sentence}", self.requester_name(&key)));
             }
             self.decide(token, code, &sentence);
@@ -253,10 +255,7 @@ impl Controller {
     /// Sets an instance up, or goes on with it.
     fn set_up(&mut self, now: Instant, requester: &Requester, asked: Asked, name: String) -> Result<(), Refusal> {
         let Some(module) = asked.request.module else {
-            return Err(refusal(
-                AnswerCode::Malformed,
-                "the request names no module; name one, with its URL and digest",
-            ));
+            return Err(refusal(AnswerCode::Invalid, "the request names no module; name one, with its URL and digest"));
         };
         admission::may_have(requester, &module, &self.config)?;
         admission::properties(&module)?;
@@ -277,7 +276,11 @@ impl Controller {
             if !wait(&mut pending.tokens, asked.token) {
                 return Err(too_many_wait(&wanted));
             }
-            pending.wanted = wanted;
+            let has_moved = pending.wanted.module.url != wanted.module.url;
+            pending.wanted = wanted.clone();
+            if has_moved {
+                self.fetch_from_elsewhere(requester, &wanted);
+            }
             return Ok(());
         }
         match self.instances.get_mut(&wanted.name) {
@@ -302,12 +305,18 @@ impl Controller {
             let sentence = format!("{PENDING_MAX} packages are on their way to this node; ask again later");
             return Err(refusal(AnswerCode::Busy, sentence));
         }
-        // Written anew, so that whoever connects reads the same host as was allowed.
-        let url = Url::parse(&wanted.module.url).map_or_else(|_| wanted.module.url.clone(), |url| url.to_string());
-        let digest = wanted.module.digest;
-        self.fetches.join(Source { url, digest, bytes_max: requester.package_bytes }, &wanted.name);
+        self.fetches.join(source_of(requester, &wanted.module), &wanted.name);
         self.pending.insert(wanted.name.clone(), Pending { wanted, tokens: vec![asked.token] });
         Ok(())
+    }
+
+    /// The package of a pending instance is to come from another URL: the last one that was asked for counts, as the one
+    /// before may never answer.
+    fn fetch_from_elsewhere(&mut self, requester: &Requester, wanted: &Wanted) {
+        if let Some(id) = self.fetches.leave(&wanted.name) {
+            self.outputs.push_back(ControllerOutput::CancelFetch(id));
+        }
+        self.fetches.join(source_of(requester, &wanted.module), &wanted.name);
     }
 
     fn has_room(&self, requester: &Requester, name: &str, module: &ModuleRequest) -> Result<(), Refusal> {
@@ -363,6 +372,12 @@ impl Controller {
         let since = u64::try_from(now.since(self.wall.0).as_millis()).unwrap_or(u64::MAX);
         self.wall.1.saturating_add(since)
     }
+}
+
+/// From where a package is fetched. The URL is written anew, so that whoever connects reads the same host as was allowed.
+fn source_of(requester: &Requester, module: &ModuleRequest) -> Source {
+    let url = Url::parse(&module.url).map_or_else(|_| module.url.clone(), |url| url.to_string());
+    Source { url, digest: module.digest, bytes_max: requester.package_bytes }
 }
 
 /// Has one more request wait; false if too many do already.

@@ -12,6 +12,7 @@ mod machine;
 mod node;
 mod order;
 mod relay;
+mod room;
 mod route;
 mod session;
 pub mod stats;

@@ -243,6 +243,11 @@ fn what_is_kept_stays_and_goes_with_its_keeper() {
     until("it is installed", || modules(&r1).len() == 1 && modules(&r3).len() == 1);
     sleep(Duration::from_secs(8));
     assert!(modules(&r1).len() == 1 && modules(&r3).len() == 1, "{}", fs::read_to_string(&log).unwrap());
+    // Meanwhile the same user can give other commands.
+    for transport in ["tls", "tcp", "udp"] {
+        let probe = net.json(&format!("probe --to {B4} --transport {transport}"), 0);
+        assert_eq!(names(&probe["path"]), ["r1", "r3"], "{transport}: {probe:#}");
+    }
     // Killed: nobody removes anything, and it goes at its lifetime.
     keeper.kill().unwrap();
     keeper.wait().unwrap();

@@ -98,6 +98,10 @@ impl Controller {
         if left_ms == 0 {
             return Err(refusal(AnswerCode::Expired, "its lifetime is over"));
         }
+        // The trust file may have been changed while the node was not there; without a requester, `install` says so.
+        if let Some(requester) = self.config.trust.by_key(&wanted.key) {
+            self.has_room(requester, &wanted.name, &wanted.module)?;
+        }
         let digest = wanted.module.digest;
         if !self.packages.contains_key(&digest) {
             let Some(bytes) = self.restoring.packages.get(&digest) else {

@@ -445,3 +445,19 @@ fn a_probe_is_told_as_much_as_the_trust_file_says() {
     assert!(matches!(w.arrives(unsigned), Some((AnswerCode::Probed, sentence)) if sentence.contains("not signed")));
     assert_eq!(w.reports.len(), 1);
 }
+
+#[test]
+fn a_request_that_names_another_url_does_not_wait_for_the_first_one() {
+    let mut w = World::new(vec![alice()]);
+    let bytes = package("1.0.0", "");
+    let first = w.setup(&bytes);
+    assert_eq!(w.ask(&first), None);
+    let mut second = w.setup(&bytes);
+    second.module.as_mut().unwrap().url = "https://example.org/elsewhere.nsm".to_owned();
+    assert_eq!(w.ask(&second), None);
+    assert_eq!((w.cancelled.len(), w.fetches.len()), (1, 1), "nobody waits for the first any more");
+    assert_eq!(w.fetches[0].1, "https://example.org/elsewhere.nsm");
+    w.fetched(Ok(bytes));
+    assert!(w.decisions.iter().all(|(_, code, _)| *code == AnswerCode::Installed));
+    assert_eq!((w.decisions.len(), w.running.len()), (2, 1), "both requests are answered");
+}

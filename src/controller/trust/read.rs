@@ -105,6 +105,11 @@ impl Reader<'_> {
             requester.packages = packages;
         }
         if let Some(urls) = self.list("urls", raw.urls.as_ref(), |word| self.prefix("urls", word))? {
+            // Without the key packages may come from anywhere. Whoever writes a list that is empty does not mean that.
+            if let (true, Some(raw)) = (urls.is_empty(), &raw.urls) {
+                let remedy = "write the beginning of at least one URL, or leave it out to allow any";
+                return Err(self.wrong_at(raw.span().start, "urls", "[]", remedy));
+            }
             requester.urls = urls;
         }
         if let Some(notify) = self.list("notify", raw.notify.as_ref(), |word| self.notify(word))? {
@@ -228,8 +233,9 @@ pub(super) fn write(requester: &Requester) -> String {
     put("name", &quoted(&requester.name));
     put("key", &quoted(&to_hex(&requester.key)));
     put("packages", &list(&mut requester.packages.iter().cloned()));
-    // An empty list means "from anywhere", as if the key were not there.
-    put("urls", &list(&mut requester.urls.iter().map(ToString::to_string)));
+    if !requester.urls.is_empty() {
+        put("urls", &list(&mut requester.urls.iter().map(ToString::to_string)));
+    }
     put("notify", &list(&mut requester.notify.iter().map(ToString::to_string)));
     put("permissions", &list(&mut requester.permissions.iter().map(ToString::to_string)));
     put("memory", &quoted(&bytes_text(requester.memory_bytes)));

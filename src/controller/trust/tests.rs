@@ -70,6 +70,7 @@ fn mistakes_are_named_with_line_key_value_and_remedy() {
         ("packages = [\"*x\"]", "line 4: packages = \"*x\": write the name of a module"),
         ("packages = \"monitor\"", "line 4: invalid type"),
         ("urls = [\"example.org\"]", "line 4: urls = \"example.org\": it has no scheme"),
+        ("urls = []", "line 4: urls = []: write the beginning of at least one URL, or leave it out"),
         ("notify = [\"file:///x\"]", "line 4: notify = \"file:///x\": write an address"),
         ("permissions = [\"injekt\"]", "line 4: permissions = \"injekt\": write some of payload, drop"),
         ("\nmemory = \"1X\"", "line 5: memory = \"1X\": write a size from 2M to 1G"),

@@ -96,9 +96,12 @@ impl Initiator {
             wall: WallTime::from_nanos(wall_ms().saturating_mul(1_000_000)),
             cpu: CpuGuard::Safepoints,
         });
+        // Of its own for each run: two commands of one user on one machine are two peers, and what is for one must not go
+        // over the association of the other (RFC 5971, section 4.4.3).
+        let identity = PeerIdentity(random::<16>()?.to_vec());
         let setup = SignalSetup {
             signaling: SignalingConfig {
-                gist: GistConfig { identity: PeerIdentity(id.0.to_vec()), secret: random()?, ..GistConfig::default() },
+                gist: GistConfig { identity, secret: random()?, ..GistConfig::default() },
                 nslp: NslpConfig { hosts: false, ..NslpConfig::new(id) },
                 secret: random()?,
                 paths: machine.clone(),

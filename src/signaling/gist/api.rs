@@ -182,6 +182,8 @@ pub enum Request {
     InvalidateRoutingState {
         /// Flow and direction.
         mri: Mri,
+        /// Only the state of this session; that of all sessions of the flow if not given, as in the RFC.
+        sid: Option<Sid>,
         /// Bad if true, else Tentative.
         is_bad: bool,
         /// Whether to look for the peer at once.

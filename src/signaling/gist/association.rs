@@ -1,5 +1,5 @@
-//! Messaging associations: streams to peers, shared by all sessions with the same peer (RFC 5971, section 4.4.3 and RFC
-//! 5971, section 4.4.5; RFC 5972, section 7).
+//! Messaging associations: streams to peers, shared by all sessions with the same peer (RFC 5971, section 4.4.3 and
+//! RFC 5971, section 4.4.5; RFC 5972, section 7).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -276,8 +276,7 @@ impl Gist {
     }
 
     /// An entry needs the association no longer. Without users it ends once the peer is silent too (RFC 5972, section
-    /// 7:
-    /// Idle).
+    /// 7: Idle).
     pub(super) fn leave_association(&mut self, now: Instant, stream: StreamId, id: EntryId) {
         let Some(association) = self.associations.get_mut(stream) else { return };
         association.users.remove(&id);

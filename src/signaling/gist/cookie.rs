@@ -61,8 +61,7 @@ impl CookieMaker {
     }
 
     /// A responder cookie: liveness in clear (the secret's generation), what must be known of the Query, and a code
-    /// over
-    /// these, the querier's identity and address, flow, application and session (RFC 5971, section 8.5).
+    /// over these, the querier's identity and address, flow, application and session (RFC 5971, section 8.5).
     pub(super) fn make(
         &mut self,
         now: Instant,

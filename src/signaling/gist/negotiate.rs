@@ -37,8 +37,7 @@ impl Gist {
     }
 
     /// What a Query proposes: only what the messages that wait may use, best first (RFC 5971, section 5.7.1). A
-    /// proposal
-    /// stands in refreshes too.
+    /// proposal stands in refreshes too.
     pub(super) fn query_offer(&self, level: Level) -> (Option<StackProposal>, Option<StackConfiguration>) {
         let plain = self.config.propose_tcp && level == Level::Reliable;
         let profiles = match level {
@@ -84,8 +83,7 @@ impl Gist {
     }
 
     /// Whether a Confirm brings back the proposal of this node unchanged. If somebody on the way had taken out the
-    /// better
-    /// profiles, it would show here (RFC 5971, section 8.6). Over a new association it must be there.
+    /// better profiles, it would show here (RFC 5971, section 8.6). Over a new association it must be there.
     pub(super) fn is_own_proposal(&self, message: &Message, origin: Origin) -> bool {
         let is_new = origin.stream().is_some_and(|s| self.is_unidentified(s));
         match &message.stack_proposal {
@@ -131,8 +129,7 @@ impl Gist {
     }
 
     /// The best profile of a Response that this node can use and that the messages may use: the responder's order
-    /// counts
-    /// (RFC 5971, section 5.7.1).
+    /// counts (RFC 5971, section 5.7.1).
     fn choose(&self, level: Level, response: &Message) -> Option<(StreamSecurity, u16)> {
         let (proposal, configuration) = response.stack_proposal.as_ref().zip(response.stack_configuration.as_ref())?;
         proposal.profiles.iter().zip(1u8..).find_map(|(profile, number)| {

@@ -237,8 +237,7 @@ impl Gist {
     }
 
     /// No association is possible that would carry what waits: that has failed. What may go as a datagram is tried
-    /// again
-    /// without a proposal.
+    /// again without a proposal.
     fn no_way(&mut self, now: Instant, env: &mut Env<'_>, id: EntryId) {
         let Some(nslp) = self.table.entry(id).map(|e| e.key.nslp) else { return };
         while let Some(m) = self.table.unqueue(id, |w| Level::of(w.attributes) > Level::Datagram) {

@@ -26,8 +26,9 @@ impl Gist {
             Request::SetStateLifetime { mri, sid, lifetime } => {
                 self.set_state_lifetime(now, &Key::new(&mri, nslp, sid), lifetime);
             }
-            Request::InvalidateRoutingState { mri, is_bad, urgent, data } => {
-                for id in self.table.of_flow(&mri, nslp) {
+            Request::InvalidateRoutingState { mri, sid, is_bad, urgent, data } => {
+                let of_session = |sid| self.table.find(&Key::new(&mri, nslp, sid)).into_iter().collect();
+                for id in sid.map_or_else(|| self.table.of_flow(&mri, nslp), of_session) {
                     self.invalidate(now, env, id, is_bad, urgent, data.clone());
                 }
             }

@@ -367,8 +367,7 @@ impl Gist {
 }
 
 /// The same Query with another payload: only this, the length and the hop count may change (RFC 5971, section 4.3.2),
-/// so
-/// the other objects stay as they came.
+/// so the other objects stay as they came.
 fn with_payload(datagram: &[u8], hops: u8, payload: &[u8]) -> Vec<u8> {
     let front = MAGIC.len() + HEADER_BYTES;
     let (head, mut rest) = datagram.split_at(front.min(datagram.len()));

@@ -123,8 +123,7 @@ pub(super) enum Role {
 }
 
 /// A querier (RFC 5971, section 6.2; RFC 5972, section 5). Without a peer it awaits its first Response; with a peer and
-/// a
-/// search it awaits the Response of a refresh.
+/// a search it awaits the Response of a refresh.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Querier {
     pub(super) search: Option<Search>,
@@ -150,8 +149,7 @@ pub(super) struct Querier {
 }
 
 /// A responder (RFC 5971, section 6.3; RFC 5972, section 6). Without a peer it awaits the first Confirm; with a peer
-/// and
-/// a pending one the Confirm of a refresh, or of a new peer.
+/// and a pending one the Confirm of a refresh, or of a new peer.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Responder {
     pub(super) pending: Option<Box<Pending>>,

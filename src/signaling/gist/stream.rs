@@ -124,8 +124,11 @@ impl Gist {
 
     fn received(&mut self, now: Instant, env: &mut Env<'_>, stream: StreamId, bytes: &[u8]) {
         let Some(association) = self.associations.get_mut(stream).filter(|a| a.stage != Stage::Opening) else { return };
-        association.received_at = now;
-        association.asked_at = None;
+        // Whoever does not say who it is has no more time for sending it bit by bit.
+        if association.stage != Stage::Unidentified {
+            association.received_at = now;
+            association.asked_at = None;
+        }
         association.buffer.extend_from_slice(bytes);
         let mut buffer = std::mem::take(&mut association.buffer);
         let mut taken = 0;
@@ -202,8 +205,7 @@ impl Gist {
     }
 
     /// The first message over a new association must be a Confirm with all that it needs; else the association ends
-    /// (RFC
-    /// 5971, section 4.4.1).
+    /// (RFC 5971, section 4.4.1).
     fn first_message(&mut self, now: Instant, env: &mut Env<'_>, stream: StreamId, message: &Message) {
         let origin = Origin::Stream(stream);
         let is_good = match message.kind {
@@ -245,9 +247,9 @@ impl Gist {
     pub(super) fn identified(&mut self, now: Instant, stream: StreamId, confirm: &Message) {
         let Some(nli) = &confirm.nli else { return };
         self.associations.identify(stream, (nli.peer_identity.clone(), nli.address));
-        if let Some(configuration) = &confirm.stack_configuration
-            && let Some(association) = self.associations.get_mut(stream)
-        {
+        let Some(association) = self.associations.get_mut(stream) else { return };
+        association.received_at = now;
+        if let Some(configuration) = &confirm.stack_configuration {
             let hold = Duration::from_millis(u64::from(configuration.hold_time_ms));
             association.peer_hold = hold.max(GIST_HOLD_TIME_MIN);
             self.schedule_hello(now, stream);

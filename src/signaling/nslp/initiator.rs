@@ -90,9 +90,9 @@ impl NetservNslp {
         (order.blocked, order.send_failure, order.is_finished) = (None, None, false);
         let sending = order.sending.take();
         sending.map(|handle| self.handles.remove(&handle));
-        let mri = order.mri.clone();
+        let (sid, mri) = (order.key.sid, order.mri.clone());
         self.send_order(id);
-        self.look_again(mri);
+        self.look_again(sid, mri);
         self.schedule_order(id);
         Ok(())
     }

@@ -74,6 +74,10 @@ pub struct NetservNslp {
     pub(super) stats: NslpStats,
     /// Bytes of all datagrams that wait to be acknowledged.
     pub(super) unacked_bytes: usize,
+    /// Bytes of all requests that are remembered, with their answers.
+    pub(super) served_bytes: usize,
+    /// The session that was looked at last when one had to give way.
+    pub(super) looked_at: SessionId,
     deadlines: BTreeSet<(Instant, Due)>,
     events: VecDeque<NslpEvent>,
     requests: Vec<Request>,
@@ -114,6 +118,8 @@ impl NetservNslp {
             handles: BTreeMap::new(),
             stats: NslpStats::default(),
             unacked_bytes: 0,
+            served_bytes: 0,
+            looked_at: SessionId(0),
             deadlines: BTreeSet::new(),
             events: VecDeque::new(),
             requests: Vec::new(),
@@ -230,9 +236,11 @@ impl NetservNslp {
     }
 
     /// Has GIST ask for the next node at once, in case that the path has moved: a refresh is a good moment to find out,
-    /// and GIST's own refreshes may be further apart than those of a short lifetime.
-    pub(super) fn look_again(&mut self, mri: Mri) {
-        self.requests.push(Request::InvalidateRoutingState { mri, is_bad: false, urgent: true, data: None });
+    /// and GIST's own refreshes may be further apart than those of a short lifetime. Only for this session: otherwise one
+    /// message would have as many Queries sent as the flow has sessions.
+    pub(super) fn look_again(&mut self, sid: Sid, mri: Mri) {
+        let sid = Some(sid);
+        self.requests.push(Request::InvalidateRoutingState { mri, sid, is_bad: false, urgent: true, data: None });
     }
 
     /// How long to look for a next node.

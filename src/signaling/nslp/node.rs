@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use crate::base::limits::{
     NSLP_COVERED_MAX, NSLP_HOPS_MAX, NSLP_KEEP_MAX, NSLP_KEEP_MIN, NSLP_ORDER_TIME_MAX, NSLP_PLACE_AFTER,
-    NSLP_REPEAT_MIN, NSLP_RESENDS_MAX, NSLP_SERVED_MAX, NSLP_SESSIONS_MAX,
+    NSLP_REPEAT_MIN, NSLP_RESENDS_MAX, NSLP_SERVED_MAX,
 };
 use crate::base::time::Instant;
 use crate::signaling::gist::api::{MessageHandle, MessageStatus, ReceivedMessage, SendError};
 use crate::signaling::nslp::api::{Decision, Happening, NslpEvent, Token};
 use crate::signaling::nslp::machine::{NetservNslp, Sender, bytes_max};
 use crate::signaling::nslp::relay::resend_wait;
+use crate::signaling::nslp::room::{answer_bytes, bytes_of};
 use crate::signaling::nslp::session::{Forward, Served, Session, SessionId, SessionKey, Stage};
 use crate::wire::nslp::NslpError;
 use crate::wire::nslp::answer::{Answer, AnswerCode};
@@ -87,11 +88,12 @@ impl NetservNslp {
                 return;
             }
             self.repeat(now, id, message);
-        } else if session.make_room().is_some_and(|old| self.forget(id, old)) {
+        } else if !self.make_room_for_request(id, &message) {
+            self.refuse(from, &message, "the node has no room for another request");
+        } else if self.make_room(id) {
             self.serve(now, id, message);
         } else {
             self.refuse(from, &message, "too many requests of this session wait for an answer");
-            return;
         }
         self.touch(now, id);
     }
@@ -107,7 +109,7 @@ impl NetservNslp {
             let session = self.sessions.get_mut(&id)?;
             (session.requested, session.keep) = (now, keep);
         } else {
-            if self.sessions.len() >= NSLP_SESSIONS_MAX {
+            if !self.make_room_for_session() {
                 return None;
             }
             let id = SessionId(self.next_number());
@@ -140,8 +142,10 @@ impl NetservNslp {
         let waits = matches!(message.request.target, Target::First | Target::OnePer(_));
         // Who takes it decides for whom it still is; so it waits here until that is known.
         let is_held = waits && matches!(meant, Meant::Yes);
+        let bytes = bytes_of(&message);
         let served = Served {
             message,
+            bytes,
             stage: Stage::Open,
             forward: Forward::Held,
             came: now,
@@ -151,6 +155,7 @@ impl NetservNslp {
         };
         let Some(session) = self.sessions.get_mut(&id) else { return };
         session.served.push(served);
+        self.served_bytes += bytes;
         self.by_nonce.entry(nonce).or_insert(id);
         match meant {
             Meant::Yes => self.ask(now, id, nonce),
@@ -194,7 +199,6 @@ impl NetservNslp {
         (served.is_heard, served.again) = (false, None);
         served.message.hop = message.hop;
         served.message.keep_s = message.keep_s;
-        served.message.forward = message.forward;
         if let Stage::Answered(answer) = &mut served.stage {
             answer.hop = message.hop;
             let answer = answer.clone();
@@ -254,6 +258,9 @@ impl NetservNslp {
             report: decision.report,
         };
         served.place_at = None;
+        let bytes = bytes_of(&served.message) + answer_bytes(&answer);
+        self.served_bytes = self.served_bytes - served.bytes + bytes;
+        served.bytes = bytes;
         served.stage = Stage::Answered(Box::new(answer.clone()));
         self.send_answer(now, id, &answer);
     }
@@ -283,7 +290,7 @@ impl NetservNslp {
             self.set_lifetime(sid, &mri, keep);
         }
         if is_refresh {
-            self.look_again(mri);
+            self.look_again(sid, mri);
         }
     }
 
@@ -413,11 +420,11 @@ impl NetservNslp {
     }
 
     /// Forgets a session, and tells GIST that its routing state is of no more interest.
-    fn end_session(&mut self, id: SessionId) {
+    pub(super) fn end_session(&mut self, id: SessionId) {
         let Some(session) = self.sessions.get(&id) else { return };
         let (sid, mri) = (session.key.sid, session.mri.clone());
         for idx in (0..session.served.len()).rev() {
-            self.forget(id, Some(idx));
+            self.forget(id, idx);
         }
         if let Some(session) = self.sessions.remove(&id) {
             self.unacked_bytes -= session.unacked.iter().map(|unacked| unacked.data.len()).sum::<usize>();
@@ -427,11 +434,21 @@ impl NetservNslp {
         self.set_lifetime(sid, &mri, Duration::ZERO);
     }
 
-    /// Forgets one request of a session, if one is named. Always true.
-    fn forget(&mut self, id: SessionId, idx: Option<usize>) -> bool {
-        let Some(session) = self.sessions.get_mut(&id) else { return true };
-        let Some(idx) = idx.filter(|idx| *idx < session.served.len()) else { return true };
+    /// Makes room for one more request of a session, which may replace one that is answered; false if there is none.
+    fn make_room(&mut self, id: SessionId) -> bool {
+        let Some(session) = self.sessions.get(&id) else { return false };
+        if session.served.len() < NSLP_SERVED_MAX {
+            return true;
+        }
+        let answered = session.served.iter().position(|served| matches!(served.stage, Stage::Answered(_)));
+        answered.map(|idx| self.forget(id, idx)).is_some()
+    }
+
+    /// Forgets one request of a session.
+    fn forget(&mut self, id: SessionId, idx: usize) {
+        let Some(session) = self.sessions.get_mut(&id).filter(|session| idx < session.served.len()) else { return };
         let served = session.served.remove(idx);
+        self.served_bytes -= served.bytes;
         if self.by_nonce.get(&served.nonce()) == Some(&id) {
             self.by_nonce.remove(&served.nonce());
         }
@@ -441,17 +458,6 @@ impl NetservNslp {
         if let Forward::Searching(handle) = served.forward {
             self.handles.remove(&handle);
         }
-        true
-    }
-}
-
-impl Session {
-    /// Which request must go so that another has room: `Some(None)` if none must, `None` if none can.
-    fn make_room(&self) -> Option<Option<usize>> {
-        if self.served.len() < NSLP_SERVED_MAX {
-            return Some(None);
-        }
-        self.served.iter().position(|served| matches!(served.stage, Stage::Answered(_))).map(Some)
     }
 }
 

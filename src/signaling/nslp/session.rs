@@ -86,6 +86,8 @@ pub(super) enum Stage {
 pub(super) struct Served {
     /// As it came; `hop` is this node's own place, and `covered` has this node's value if it took the request.
     pub(super) message: RequestMessage,
+    /// What it takes, with the answer to it.
+    pub(super) bytes: usize,
     pub(super) stage: Stage,
     pub(super) forward: Forward,
     /// When it came last.

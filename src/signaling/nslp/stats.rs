@@ -25,6 +25,8 @@ pub struct NslpStats {
     pub strays: u64,
     /// Requests refused because there was no room.
     pub busy: u64,
+    /// Sessions that gave way to new ones because there was no room.
+    pub gave_way: u64,
     /// Requests that came around in a circle, or from too far away.
     pub too_many_hops: u64,
     /// Changes of the next node in sessions that are kept.
@@ -34,7 +36,7 @@ pub struct NslpStats {
 impl NslpStats {
     /// All counters by name, in a fixed order.
     #[must_use]
-    pub fn named(&self) -> [(&'static str, u64); 13] {
+    pub fn named(&self) -> [(&'static str, u64); 14] {
         [
             ("requests", self.requests),
             ("repeats", self.repeats),
@@ -47,6 +49,7 @@ impl NslpStats {
             ("unvalidated", self.unvalidated),
             ("strays", self.strays),
             ("busy", self.busy),
+            ("gave_way", self.gave_way),
             ("too_many_hops", self.too_many_hops),
             ("moved", self.moved),
         ]

@@ -41,7 +41,7 @@ pub enum AnswerCode {
     Failed,
     /// The path moved to another node (NOTIFY).
     Moved,
-    /// The message cannot be understood.
+    /// The message cannot be read, and went no further.
     Malformed,
     /// Not signed.
     NotSigned,
@@ -71,6 +71,9 @@ pub enum AnswerCode {
     Busy,
     /// The node could not pass the request on in the way in which it came (NOTIFY).
     NotForwarded,
+    /// The request can be read, but asks for what cannot be: a property that the module does not have, a condition that
+    /// the node does not know. Other nodes may see that differently.
+    Invalid,
 }
 
 /// One node's answer to one request.

@@ -29,6 +29,7 @@ const CODES: &[(AnswerCode, u8, u8, &str)] = &[
     (AnswerCode::TooLarge, class::PERMANENT, 72, "too_large"),
     (AnswerCode::BadPackage, class::PERMANENT, 73, "bad_package"),
     (AnswerCode::StartFailed, class::PERMANENT, 74, "start_failed"),
+    (AnswerCode::Invalid, class::PERMANENT, 75, "invalid"),
 ];
 
 impl AnswerCode {
@@ -97,8 +98,8 @@ mod tests {
         let numbers: BTreeSet<u8> = AnswerCode::all().map(AnswerCode::number).collect();
         let names: BTreeSet<&str> = AnswerCode::all().map(AnswerCode::name).collect();
         let codes: BTreeSet<AnswerCode> = AnswerCode::all().collect();
-        assert_eq!((numbers.len(), names.len(), codes.len()), (25, 25, 25));
-        assert_eq!(codes.last().map(|code| *code as usize), Some(24));
+        assert_eq!((numbers.len(), names.len(), codes.len()), (26, 26, 26));
+        assert_eq!(codes.last().map(|code| *code as usize), Some(25));
         for code in AnswerCode::all() {
             assert_eq!(AnswerCode::from_number(code.class(), code.number()), Some(code));
             assert_eq!(AnswerCode::from_name(code.name()), Some(code));

@@ -269,7 +269,8 @@ fn ask(pair: &mut Pair, op: u8, what: u8) -> Option<()> {
                 Request::SetStateLifetime { mri, sid: Sid([what & 3; 16]), lifetime }
             } else {
                 let data = (what & 8 != 0).then(|| vec![1; 20]);
-                Request::InvalidateRoutingState { mri, is_bad: what & 2 != 0, urgent: what & 4 != 0, data }
+                let sid = (what & 0x10 != 0).then_some(Sid([what >> 6; 16]));
+                Request::InvalidateRoutingState { mri, sid, is_bad: what & 2 != 0, urgent: what & 4 != 0, data }
             };
             pair.call(node, |g, now, env| g.request(now, env, NSLP, request));
         }

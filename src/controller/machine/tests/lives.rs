@@ -232,3 +232,16 @@ fn foreign_and_broken_files_are_passed_over() {
     let request = w.setup(b"x");
     assert_eq!(w.ask(&request), None, "it works on");
 }
+
+#[test]
+fn after_a_restart_no_more_instances_run_than_the_trust_file_allows_now() {
+    let mut w = World::new(vec![alice()]);
+    let bytes = package("1.0.0", "");
+    for label in ["one", "two"] {
+        let request = Request { instance: label.to_owned(), ..w.setup(&bytes) };
+        assert_eq!(w.installs(&request, &bytes).0, AnswerCode::Installed);
+    }
+    w.restarts(config(vec![Requester { instances: 1, ..alice() }]), 1);
+    assert_eq!((w.running.len(), w.files().len()), (1, 2), "one instance and its package");
+    assert!(w.notes.last().unwrap().contains("alice may have 1 instances here"), "{:?}", w.notes);
+}

@@ -137,14 +137,14 @@ fn refuses_when_a_condition_does_not_hold_or_is_none() {
         ("memory>=101M", AnswerCode::ConditionFalse, "100M are free"),
         ("absent:monitor", AnswerCode::ConditionFalse, "it runs here"),
         ("present:nat", AnswerCode::ConditionFalse, "it does not run here"),
-        ("memory>=much", AnswerCode::Malformed, "write NAME=VALUE, memory>=SIZE"),
-        ("load>=1", AnswerCode::Malformed, "write NAME=VALUE"),
-        ("=x", AnswerCode::Malformed, "write NAME=VALUE"),
-        ("never", AnswerCode::Malformed, "write NAME=VALUE"),
+        ("memory>=much", AnswerCode::Invalid, "write NAME=VALUE, memory>=SIZE"),
+        ("load>=1", AnswerCode::Invalid, "write NAME=VALUE"),
+        ("=x", AnswerCode::Invalid, "write NAME=VALUE"),
+        ("never", AnswerCode::Invalid, "write NAME=VALUE"),
     ] {
         is(refused(|request| request.conditions = vec![condition.to_owned()]), code, part);
     }
-    is(refused(|request| request.conditions = vec!["as=1".to_owned(); 17]), AnswerCode::Malformed, "at most 16");
+    is(refused(|request| request.conditions = vec!["as=1".to_owned(); 17]), AnswerCode::Invalid, "at most 16");
     let mut w = World::new(vec![alice()]);
     let holds = ["as=64500", "memory>=64M", "absent:m", "present:monitor"].map(str::to_owned).to_vec();
     let bytes = package("1.0.0", "");
@@ -158,16 +158,16 @@ fn refuses_when_a_condition_does_not_hold_or_is_none() {
 
 #[test]
 fn refuses_what_makes_no_sense() {
-    is(refused(|request| request.module = None), AnswerCode::Malformed, "names no module");
-    is(refused(|request| request.instance = "a b".to_owned()), AnswerCode::Malformed, "cannot be called \"a b\"");
-    is(refused(|request| request.instance = "a".repeat(56)), AnswerCode::Malformed, "1 to 55 letters");
-    is(refused(|request| request.instance.clear()), AnswerCode::Malformed, "cannot be called \"\"");
-    is(refused_module(|module| module.version = "new".to_owned()), AnswerCode::Malformed, "version \"new\"");
-    is(refused_module(|module| module.lifetime_ms = 0), AnswerCode::Malformed, "at least 1s");
+    is(refused(|request| request.module = None), AnswerCode::Invalid, "names no module");
+    is(refused(|request| request.instance = "a b".to_owned()), AnswerCode::Invalid, "cannot be called \"a b\"");
+    is(refused(|request| request.instance = "a".repeat(56)), AnswerCode::Invalid, "1 to 55 letters");
+    is(refused(|request| request.instance.clear()), AnswerCode::Invalid, "cannot be called \"\"");
+    is(refused_module(|module| module.version = "new".to_owned()), AnswerCode::Invalid, "version \"new\"");
+    is(refused_module(|module| module.lifetime_ms = 0), AnswerCode::Invalid, "at least 1s");
     let twice = vec![("a".to_owned(), "1".to_owned()), ("a".to_owned(), "2".to_owned())];
-    is(refused_module(|module| module.properties = twice), AnswerCode::Malformed, "given twice");
+    is(refused_module(|module| module.properties = twice), AnswerCode::Invalid, "given twice");
     let odd = vec![("a=b".to_owned(), "1".to_owned())];
-    is(refused_module(|module| module.properties = odd), AnswerCode::Malformed, "no name of a property");
+    is(refused_module(|module| module.properties = odd), AnswerCode::Invalid, "no name of a property");
 }
 
 #[test]
@@ -180,7 +180,7 @@ fn refuses_what_the_trust_file_does_not_allow() {
     );
     is(refused_module(|module| module.lifetime_ms = HOUR_MS + 1), not, "alice may ask for at most 1h");
     is(refused_module(|module| module.url = "file:///m.nsm".to_owned()), not, "takes no files");
-    is(refused_module(|module| module.url = "ftp://h/m".to_owned()), AnswerCode::Malformed, "only http, https");
+    is(refused_module(|module| module.url = "ftp://h/m".to_owned()), AnswerCode::Invalid, "only http, https");
     is(refused_module(|module| module.notify = "http://h/".to_owned()), not, "notify URL \"http://h/\": not among");
     let at_home = || Requester { urls: vec![Url::parse("https://home.example/").unwrap()], ..alice() };
     let mut w = World::new(vec![at_home()]);
@@ -271,7 +271,7 @@ fn refuses_a_broken_package_manifest_or_property() {
         move |request: &mut Request| request.module.as_mut().unwrap().properties = properties
     };
     let bytes = package("1.0.0", MODULE);
-    is(refused_package(alice(), &bytes, limit("many")), AnswerCode::Malformed, "\"limit\" cannot be \"many\"");
+    is(refused_package(alice(), &bytes, limit("many")), AnswerCode::Invalid, "\"limit\" cannot be \"many\"");
 }
 
 #[test]
@@ -285,4 +285,20 @@ fn a_requester_cannot_touch_the_instances_of_another() {
     let remove = w.request(Operation::Remove);
     is(w.ask(&remove).unwrap(), AnswerCode::NotInstalled, "no instance of this name and key");
     assert!(w.running.contains_key(&name()));
+}
+
+#[test]
+fn what_strangers_can_send_again_and_again_does_not_fill_the_log() {
+    let mut w = World::new(vec![alice()]);
+    let elsewhere = Request { scope: vec!["12345678".to_owned()], ..w.setup(b"x") };
+    let overheard = w.setup(b"x");
+    w.facts.wall_ms = overheard.expires_ms + 1;
+    for _ in 0..3 {
+        is(w.ask(&overheard).unwrap(), AnswerCode::OutOfTime, "expired 1 s ago");
+    }
+    w.facts.wall_ms = elsewhere.issued_ms;
+    for _ in 0..3 {
+        is(w.ask(&elsewhere).unwrap(), AnswerCode::OutOfScope, "signed for the nodes 12345678");
+    }
+    assert!(w.notes.is_empty(), "{:?}", w.notes);
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::world::{NSLP, SID, World, address, message};
 use crate::base::limits::GIST_UNCONFIRMED_MAX;
 use crate::signaling::gist::api::{MessageHandle, MessageStatus, Request, SendError, SendMessage};
+use crate::signaling::io::{StreamEvent, StreamId, StreamSecurity};
 use crate::wire::gist::header::MessageType::{Confirm, Query, Response};
 use crate::wire::gist::message::Message;
 use crate::wire::gist::mri::Mri;
@@ -165,6 +166,24 @@ fn an_application_that_always_asks_again_does_not_stop_the_machine() {
     w.start(b"data");
     w.run(S(1));
     assert!(w.got(0).len() > 50);
+}
+
+#[test]
+fn who_sends_the_first_message_bit_by_bit_loses_the_association() {
+    let mut w = World::line(2);
+    w.start(b"data");
+    w.run(S(1));
+    let bytes = w.sent_by(0, Confirm)[0].message.encode();
+    let (stream, security) = (StreamId(1), StreamSecurity::Plain);
+    let (from, to) = ((address(0), 4_000).into(), (address(1), 270).into());
+    let accepted = StreamEvent::Accepted { from, to, security, peer_key: None };
+    w.call(1, |g, now, env| g.stream(now, env, stream, accepted));
+    assert_eq!(w.gist(1).stats().associations, 1);
+    for byte in bytes.iter().take(5) {
+        w.run(S(10));
+        w.call(1, |g, now, env| g.stream(now, env, stream, StreamEvent::Received(&[*byte])));
+    }
+    assert_eq!(w.gist(1).stats().associations, 0);
 }
 
 #[test]

@@ -321,7 +321,7 @@ fn payloads_of_queries_and_responses_reach_the_applications() {
     w.run(S(1));
     assert_eq!(w.got(0), [b"welcome!"]);
     let data = Some(b"hint".to_vec());
-    w.request(0, Request::InvalidateRoutingState { mri: w.flow(), is_bad: false, urgent: true, data });
+    w.request(0, Request::InvalidateRoutingState { mri: w.flow(), sid: None, is_bad: false, urgent: true, data });
     w.run(S(1));
     assert_eq!(w.hosts[1].app.asked, [b"".to_vec(), b"hint".to_vec()]);
 }

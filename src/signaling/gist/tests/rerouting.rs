@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::world::{RELIABLE, SID, World, address, message};
 use crate::signaling::gist::api::{NetworkNotification, Request, SendMessage, SiiHandle};
 use crate::wire::gist::header::MessageType::{Data, Query};
-use crate::wire::gist::object::PeerIdentity;
+use crate::wire::gist::object::{PeerIdentity, Sid};
 
 const MS: fn(u64) -> Duration = Duration::from_millis;
 const S: fn(u64) -> Duration = Duration::from_secs;
@@ -64,7 +64,7 @@ fn a_change_of_the_local_route_starts_the_handshake_at_once() {
 fn an_application_may_say_that_the_route_is_bad() {
     let mut w = diamond();
     w.path = vec![0, 2, 3];
-    let bad = Request::InvalidateRoutingState { mri: w.flow(), is_bad: true, urgent: true, data: None };
+    let bad = Request::InvalidateRoutingState { mri: w.flow(), sid: None, is_bad: true, urgent: true, data: None };
     w.request(0, bad);
     // What is sent meanwhile waits for the new peer.
     w.start(b"wait");
@@ -75,9 +75,23 @@ fn an_application_may_say_that_the_route_is_bad() {
 }
 
 #[test]
+fn doubt_about_one_session_leaves_the_others_of_its_flow_alone() {
+    let mut w = diamond();
+    w.send(0, message(&w.flow(), Sid([8; 16]), b"two!"));
+    w.run(S(1));
+    let of = |w: &World, sid| w.sent_by(0, Query).iter().filter(|sent| sent.message.sid == Some(sid)).count();
+    let before = (of(&w, SID), of(&w, Sid([8; 16])));
+    let mri = w.flow();
+    let doubt = Request::InvalidateRoutingState { mri, sid: Some(SID), is_bad: false, urgent: true, data: None };
+    w.request(0, doubt);
+    w.run(MS(100));
+    assert_eq!((of(&w, SID), of(&w, Sid([8; 16]))), (before.0 + 1, before.1));
+}
+
+#[test]
 fn a_state_that_is_only_in_doubt_is_used_until_the_check_is_over() {
     let mut w = diamond();
-    let doubt = Request::InvalidateRoutingState { mri: w.flow(), is_bad: false, urgent: false, data: None };
+    let doubt = Request::InvalidateRoutingState { mri: w.flow(), sid: None, is_bad: false, urgent: false, data: None };
     w.request(0, doubt);
     assert_eq!(w.notes(0).last(), Some(&NetworkNotification::RoutingTentative));
     w.start(b"two!");

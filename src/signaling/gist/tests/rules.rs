@@ -398,7 +398,7 @@ fn a_query_with_its_payload_is_never_longer_than_a_datagram_may_be() {
     w.run(S(1));
     for bytes in [100, 600] {
         let data = Some(vec![1; bytes]);
-        w.request(0, Request::InvalidateRoutingState { mri: w.flow(), is_bad: false, urgent: true, data });
+        w.request(0, Request::InvalidateRoutingState { mri: w.flow(), sid: None, is_bad: false, urgent: true, data });
         w.run(S(1));
     }
     let queries = w.sent_by(0, Query);

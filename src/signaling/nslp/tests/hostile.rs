@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use super::world::{World, decision, ms, node, numbered, request};
-use crate::base::limits::{NSLP_HOP_CHANGES_MAX, NSLP_SESSIONS_MAX};
+use crate::base::limits::{NSLP_HOP_CHANGES_MAX, NSLP_SERVED_BYTES_MAX, NSLP_SESSIONS_MAX};
 use crate::base::time::Instant;
 use crate::signaling::gist::api::{Nslp as _, ReceivedMessage, Request, TransferAttributes};
-use crate::signaling::nslp::api::{NslpEvent, Order, Token};
+use crate::signaling::nslp::api::{Decision, NslpEvent, Order, Token};
 use crate::signaling::nslp::{NetservNslp, NslpConfig};
 use crate::wire::gist::mri::Mri;
 use crate::wire::gist::object::Sid;
-use crate::wire::nslp::answer::{Answer, AnswerCode};
+use crate::wire::nslp::answer::{Answer, AnswerCode, ReportItem};
 use crate::wire::nslp::message::{Message, Place, RequestMessage};
 use crate::wire::nslp::request::{Nonce, Operation, Target};
 
@@ -245,6 +245,102 @@ fn a_flood_of_sessions_is_refused_as_busy_and_forgotten_later() {
     }
     assert_eq!((nslp.session_count(), nslp.deadline()), (0, None));
     assert!(nslp.tokens.is_empty() && nslp.by_key.is_empty() && nslp.by_nonce.is_empty() && nslp.handles.is_empty());
+}
+
+fn number_sid(number: u64) -> Sid {
+    let mut sid = [0; 16];
+    sid[..8].copy_from_slice(&number.to_be_bytes());
+    Sid(sid)
+}
+
+/// Gives a node the first request of a session; its controller answers at once.
+fn begin(nslp: &mut NetservNslp, now: Instant, sid: Sid, message: RequestMessage, said: Decision) {
+    let data = Message::Request(Box::new(message)).encode();
+    let reliable = TransferAttributes { reliable: true, secure: false };
+    let mri = mri();
+    nslp.receive(now, &ReceivedMessage { attributes: reliable, ..received(&data, sid, &mri) }, &mut Vec::new());
+    while let Some(event) = nslp.poll_event() {
+        let NslpEvent::Asked { token, .. } = event else { panic!("{event:?}") };
+        nslp.answer(now, token, said.clone());
+    }
+    nslp.take_requests();
+}
+
+#[test]
+fn sessions_of_strangers_that_want_to_be_kept_give_way_and_what_runs_here_stays() {
+    let mut nslp = NetservNslp::new(NslpConfig::new(node(1)), [1; 32]);
+    let mut now = Instant::START;
+    let kept = |number| RequestMessage { keep_s: 86_400, ..message(number, 0) };
+    begin(&mut nslp, now, number_sid(u64::MAX), kept(1), decision(AnswerCode::Installed));
+    for n in 0..2 * NSLP_SESSIONS_MAX as u64 {
+        now += ms(1);
+        begin(&mut nslp, now, number_sid(n), kept(2), decision(AnswerCode::UnknownKey));
+    }
+    let sids: Vec<Sid> = nslp.sessions.values().map(|session| session.key.sid).collect();
+    assert!(sids.contains(&number_sid(u64::MAX)), "something runs by it");
+    assert!(sids.contains(&number_sid(2 * NSLP_SESSIONS_MAX as u64 - 1)), "the last one found room");
+    assert_eq!((sids.len(), nslp.stats().busy), (NSLP_SESSIONS_MAX, 0));
+    assert_eq!(nslp.stats().gave_way, NSLP_SESSIONS_MAX as u64 + 1);
+}
+
+#[test]
+fn long_requests_of_strangers_take_bounded_room() {
+    let mut nslp = NetservNslp::new(NslpConfig::new(node(1)), [1; 32]);
+    let mut long = message(1, 0);
+    let module = long.request.module.as_mut().unwrap();
+    module.properties = (0..10).map(|n| (format!("p{n}"), "x".repeat(1_000))).collect();
+    long.canonical = long.request.encode();
+    long.keep_s = 86_400;
+    let mut now = Instant::START;
+    for n in 0..5_000 {
+        begin(&mut nslp, now, number_sid(n), long.clone(), decision(AnswerCode::UnknownKey));
+    }
+    assert!(nslp.served_bytes <= NSLP_SERVED_BYTES_MAX && nslp.stats().busy == 0);
+    assert!((3_000..3_500).contains(&nslp.session_count()), "{}", nslp.session_count());
+    for _ in 0..100 {
+        let Some(deadline) = nslp.deadline() else { break };
+        now = now.max(deadline) + MINUTE;
+        nslp.expire(now);
+        nslp.take_requests();
+    }
+    assert_eq!((nslp.session_count(), nslp.served_bytes), (0, 0));
+}
+
+#[test]
+fn answers_with_long_reports_take_bounded_room() {
+    let mut nslp = NetservNslp::new(NslpConfig::new(node(1)), [1; 32]);
+    let counters: Vec<(String, u64)> = (0..256).map(|n| (format!("{n:032}"), n)).collect();
+    let module = |n: u8| ReportItem::Module {
+        instance: format!("i{n}"),
+        module: "m".to_owned(),
+        version: "1.0.0".to_owned(),
+        state: "running".to_owned(),
+        lifetime_s: None,
+        counters: counters.clone(),
+    };
+    let report: Vec<ReportItem> = (0..64).map(module).collect();
+    let probed = Decision { report, ..decision(AnswerCode::Probed) };
+    for n in 0..60 {
+        begin(&mut nslp, Instant::START, number_sid(n), message(1, 0), probed.clone());
+    }
+    // The answer to the last one comes on top.
+    assert!(nslp.served_bytes <= NSLP_SERVED_BYTES_MAX + (2 << 20), "{}", nslp.served_bytes);
+    assert!((20..50).contains(&nslp.session_count()), "{}", nslp.session_count());
+}
+
+#[test]
+fn a_refresh_has_the_next_node_looked_for_in_its_own_session_only() {
+    let mut middle = Middle::new();
+    let refresh = numbered(Operation::Refresh, Target::All, 2);
+    let data =
+        Message::Request(Box::new(RequestMessage { canonical: refresh.encode(), request: refresh, ..message(2, 0) }));
+    let mut requests = Vec::new();
+    middle.nslp.receive(middle.now, &received(&data.encode(), Sid([9; 16]), &mri()), &mut requests);
+    let sids = requests.iter().filter_map(|request| match request {
+        Request::InvalidateRoutingState { sid, .. } => Some(*sid),
+        Request::Send(_) | Request::SetStateLifetime { .. } => None,
+    });
+    assert_eq!(sids.collect::<Vec<_>>(), [Some(Sid([9; 16]))]);
 }
 
 #[test]

@@ -50,6 +50,16 @@ fn the_first_node_that_takes_it_ends_the_request() {
 }
 
 #[test]
+fn what_one_node_finds_invalid_the_next_one_may_do() {
+    let mut world = World::line(1, 2);
+    world.controller(1, AnswerCode::Invalid, Duration::ZERO);
+    world.order(&request(Operation::Setup, Target::All), false);
+    world.run(MINUTE);
+    assert_eq!(world.said(), ["1 invalid", "2 installed last"]);
+    world.assert_complete();
+}
+
+#[test]
 fn only_the_last_node_is_asked_for_the_last() {
     for has_icmp in [true, false] {
         let mut world = World::line(1, 3);
