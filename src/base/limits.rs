@@ -98,6 +98,20 @@ pub const SOCKET_LOW_WATER_BYTES: usize = 64 * 1024;
 pub const SOCKET_DATAGRAMS_MAX: usize = 256;
 /// Streams that wait to be accepted by a module.
 pub const SOCKET_BACKLOG_MAX: usize = 256;
+/// Bytes that may wait in a stream of a module in any case, however many it has.
+pub const SOCKET_WAITING_BYTES_MIN: usize = 8 * 1024;
+/// Bytes that one read of a stream gives a module at most.
+pub const SOCKET_READ_BYTES_MAX: usize = 64 * 1024;
+/// Datagrams, and sockets to open or close, that one call of a module may ask for. More datagrams are dropped.
+pub const SOCKET_OUTPUTS_MAX: usize = 1_024;
+/// Peers that a UDP socket of a module remembers, so that it may answer them: 100 bytes each.
+pub const SOCKET_PEERS_MAX: usize = 4_096;
+/// Longest name that is looked up, in bytes (RFC 1035, section 2.3.4).
+pub const SOCKET_NAME_BYTES_MAX: usize = 253;
+/// Names whose addresses an instance remembers, so that a permission for a name holds for them.
+pub const NAMES_KNOWN_MAX: usize = 256;
+/// Addresses of one name.
+pub const NAME_ADDRESSES_MAX: usize = 32;
 /// Shortest period of a module's timer.
 pub const MODULE_TIMER_MIN: Duration = Duration::from_millis(1);
 /// Counters of one instance.

@@ -66,7 +66,7 @@ pub enum NetOutput {
     Listen {
         /// Its number.
         socket: SocketId,
-        /// At this address of the machine; the unspecified one for all; port 0 for any free one.
+        /// At this address of the machine; `::` for all, those of IPv4 too; port 0 for any free one.
         at: SocketAddr,
         /// For all streams that it accepts.
         security: Security,
@@ -139,6 +139,17 @@ pub enum NetOutput {
     },
 }
 
+/// A datagram that came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Datagram<'a> {
+    /// From where.
+    pub from: SocketAddr,
+    /// To which address of this machine, if the system tells.
+    pub to: Option<IpAddr>,
+    /// Its payload.
+    pub bytes: &'a [u8],
+}
+
 /// What happened to a socket of an instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NetEvent<'a> {
@@ -164,16 +175,9 @@ pub enum NetEvent<'a> {
     },
     /// Bytes of a stream came.
     Received(&'a [u8]),
-    /// A datagram came.
-    Datagram {
-        /// From where.
-        from: SocketAddr,
-        /// To which address of this machine, if the system tells.
-        to: Option<IpAddr>,
-        /// Its payload.
-        bytes: &'a [u8],
-    },
-    /// Little is left of what was written.
+    /// Datagrams came, one or many.
+    Datagrams(&'a [Datagram<'a>]),
+    /// Little is left of what was written: told once for each [`crate::base::limits::SOCKET_HIGH_WATER_BYTES`] written.
     Drained,
     /// The peer writes nothing more.
     Finished,

@@ -12,21 +12,33 @@ pub(crate) mod block;
 pub(crate) mod context;
 pub(crate) mod effects;
 pub(crate) mod library;
+pub(crate) mod names;
 pub(crate) mod packets;
 pub(crate) mod sockets;
 pub(crate) mod task;
 pub(crate) mod timers;
 
 /// What a native function gives back to Luau.
+#[allow(dead_code, reason = "the blocks on top of it come next")]
 pub(crate) enum Answer {
     Nil,
     Number(f64),
+    Truth(bool),
     Bytes(Vec<u8>),
+    /// A table of values.
+    List(Vec<Answer>),
+    /// A table of values by name.
+    Record(Vec<(&'static str, Answer)>),
+    /// Several values, at most [`SEVERAL_MAX`]; not within others.
+    Several(Vec<Answer>),
     /// A table, or any value that JSON knows; tables are frozen.
     Value(serde_json::Value),
     Flow(FlowRecord),
     Flows(Vec<FlowRecord>),
 }
+
+/// Values that a native returns at once, at most.
+pub(crate) const SEVERAL_MAX: usize = 8;
 
 /// A function that the Luau side calls. Its error is raised in the name of the module's line that led here.
 pub(crate) type Native = fn(&Host, &Arguments<'_>) -> Result<Answer, String>;

@@ -279,7 +279,9 @@ impl Instance {
 
     /// What the last call asked for, in order.
     pub fn next_effect(&mut self) -> Option<Effect> {
-        self.vm.host().effects.borrow_mut().next()
+        let host = self.vm.host();
+        let effect = host.effects.borrow_mut().next();
+        effect.or_else(|| host.sockets.borrow_mut().next_output().map(Effect::Net))
     }
 
     /// The module's counters, in the order of their names.

@@ -185,6 +185,8 @@ pub enum Use<'a> {
     Listen(Transport, u16),
     /// Connect or send to a host by this name or address.
     Connect(Transport, &'a str, u16),
+    /// Look a name up.
+    LookUp(&'a str),
     /// Be told something.
     System(SystemPart),
     /// Use a native block.
@@ -228,10 +230,19 @@ impl Allowed {
             Use::Connect(transport, host, port) => {
                 self.connect.iter().any(|rule| rule.covers(*transport, Some(host), *port))
             }
+            Use::LookUp(host) => {
+                self.connect.iter().any(|rule| rule.covers(rule.transport, Some(host), rule.some_port()))
+            }
             Use::System(part) => self.system.contains(part),
             Use::Native(name) => self.native.contains(*name),
         };
         if allowed { Ok(()) } else { Err(usage.refusal()) }
+    }
+
+    /// Whether there is anybody to whom datagrams may be sent.
+    #[must_use]
+    pub fn may_send_datagrams(&self) -> bool {
+        self.connect.iter().any(|rule| rule.transport == Transport::Udp)
     }
 
     /// What both allow: a manifest's wish within an owner's grant.
@@ -279,6 +290,9 @@ impl Use<'_> {
             Use::Connect(transport, host, port) => {
                 let host = rule::bracketed(host);
                 (format!("send to {transport} {host}:{port}"), format!("connect = [\"{transport}:{host}:{port}\"]"))
+            }
+            Use::LookUp(host) => {
+                (format!("look {host} up"), format!("connect = [\"tcp:{}:443\"]", rule::bracketed(host)))
             }
             Use::System(part) => {
                 (format!("be told the system's {}", part.word()), format!("system = [\"{}\"]", part.word()))

@@ -55,6 +55,13 @@ impl Rule {
     }
 }
 
+impl Rule {
+    /// One of its ports.
+    pub(super) fn some_port(&self) -> u16 {
+        self.ports.map_or(0, |ports| ports.first)
+    }
+}
+
 impl Host {
     fn covers(&self, host: &str) -> bool {
         match self {

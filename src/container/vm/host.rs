@@ -68,7 +68,7 @@ impl Host {
             rng: RefCell::new(Rng::seeded(surroundings.seed)),
             effects: RefCell::new(Effects::default()),
             timers: RefCell::new(Timers::new(manifest.limits.timers)),
-            sockets: RefCell::new(Sockets::new(id, manifest.limits.sockets)),
+            sockets: RefCell::new(Sockets::new(id, manifest.limits.sockets, manifest.limits.memory_bytes)),
             flow_end: Cell::new(None),
             stop_reason: RefCell::new(String::new()),
             report: RefCell::new(None),

@@ -11,7 +11,7 @@ use mlua::ffi;
 use crate::base::limits::SOURCE_BYTES_MAX;
 use crate::container::api::block::{self, BLOCKS};
 use crate::container::api::effects::one_line;
-use crate::container::api::{Answer, NATIVES, Native};
+use crate::container::api::{Answer, NATIVES, Native, SEVERAL_MAX};
 use crate::container::vm::arguments::{Arguments, PRELUDE_NAME, module_line};
 use crate::container::vm::host::Host;
 use crate::container::vm::value::{STACK_SLOTS, push, push_bytes, push_flow};
@@ -104,22 +104,60 @@ unsafe extern "C-unwind" fn call_native(state: *mut ffi::lua_State) -> c_int {
         let answer = catch_unwind(AssertUnwindSafe(|| native(host, &arguments)))
             .unwrap_or_else(|_| Err("a fault in the node itself".to_owned()));
         match answer {
-            Ok(Answer::Nil) => ffi::lua_pushnil(state),
-            Ok(Answer::Number(number)) => ffi::lua_pushnumber(state, number),
-            Ok(Answer::Bytes(bytes)) => push_bytes(state, &bytes),
-            Ok(Answer::Value(value)) => push(state, &value),
-            Ok(Answer::Flow(flow)) => push_flow(state, &flow),
-            Ok(Answer::Flows(flows)) => {
+            Ok(Answer::Several(values)) => {
+                let values = &values[..values.len().min(SEVERAL_MAX)];
+                values.iter().for_each(|value| push_answer(state, value));
+                values.len() as c_int
+            }
+            Ok(answer) => {
+                push_answer(state, &answer);
+                1
+            }
+            Err(message) => raise(state, message),
+        }
+    }
+}
+
+/// Pushes what a native answered, as one value.
+///
+/// # Safety
+///
+/// `state` must be where a Luau error may be raised.
+unsafe fn push_answer(state: *mut ffi::lua_State, answer: &Answer) {
+    // SAFETY: see above.
+    unsafe {
+        ffi::luaL_checkstack_(state, SEVERAL_MAX as c_int + 4, c"stack overflow".as_ptr());
+        match answer {
+            Answer::Nil => ffi::lua_pushnil(state),
+            Answer::Number(number) => ffi::lua_pushnumber(state, *number),
+            Answer::Truth(yes) => ffi::lua_pushboolean(state, c_int::from(*yes)),
+            Answer::Bytes(bytes) => push_bytes(state, bytes),
+            Answer::Value(value) => push(state, value),
+            Answer::Flow(flow) => push_flow(state, flow),
+            Answer::Flows(flows) => {
                 ffi::lua_createtable(state, flows.len() as c_int, 0);
                 for (i, flow) in flows.iter().enumerate() {
                     push_flow(state, flow);
                     ffi::lua_rawseti_(state, -2, i as c_int + 1);
                 }
             }
-            Err(message) => raise(state, message),
+            Answer::List(values) | Answer::Several(values) => {
+                ffi::lua_createtable(state, values.len() as c_int, 0);
+                for (i, value) in values.iter().enumerate() {
+                    push_answer(state, value);
+                    ffi::lua_rawseti_(state, -2, i as c_int + 1);
+                }
+            }
+            Answer::Record(fields) => {
+                ffi::lua_createtable(state, 0, fields.len() as c_int);
+                for (name, value) in fields {
+                    push_bytes(state, name.as_bytes());
+                    push_answer(state, value);
+                    ffi::lua_rawset(state, -3);
+                }
+            }
         }
     }
-    1
 }
 
 /// Raises an error in the name of the module's line that led here.

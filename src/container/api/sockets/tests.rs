@@ -1,0 +1,243 @@
+use super::*;
+use crate::base::limits::{SOCKET_DATAGRAMS_MAX, SOCKET_HIGH_WATER_BYTES};
+use crate::base::net::{Datagram, Security};
+use crate::container::api::sockets::udp::Udp;
+use crate::container::permissions::{Allowed, Permissions, Text};
+use crate::container::properties::Properties;
+
+const INSTANCE: InstanceId = InstanceId(7);
+
+fn sockets(count_max: u32) -> Sockets {
+    Sockets::new(INSTANCE, count_max, 16 << 20)
+}
+
+fn at(text: &str) -> SocketAddr {
+    text.parse().unwrap()
+}
+
+fn id(number: u32) -> SocketId {
+    SocketId { instance: INSTANCE, number }
+}
+
+fn outputs(sockets: &mut Sockets) -> Vec<NetOutput> {
+    std::iter::from_fn(|| sockets.next_output()).collect()
+}
+
+fn opened() -> NetEvent<'static> {
+    NetEvent::Opened { local: at("192.0.2.1:1000"), peer: Some(at("192.0.2.2:80")), protocol: None }
+}
+
+/// A table with one open stream, number 1.
+fn with_stream() -> Sockets {
+    let mut sockets = sockets(8);
+    let (to, security) = (at("192.0.2.2:80"), Security::Plain);
+    let number =
+        sockets.open(Kind::Stream(Stream::default()), |socket| NetOutput::Connect { socket, to, security }).unwrap();
+    assert_eq!(number, 1);
+    assert_eq!(sockets.happened(id(1), opened()).as_slice(), [2.0, 3.0]);
+    assert_eq!(outputs(&mut sockets).len(), 1);
+    sockets
+}
+
+fn allowed(listen: &[&str], connect: &[&str]) -> Allowed {
+    let texts = |rules: &[&str]| rules.iter().map(|rule| Text::Written((*rule).to_owned())).collect();
+    let asked = Permissions { listen: texts(listen), connect: texts(connect), ..Permissions::default() };
+    asked.resolve(&Properties::default()).unwrap()
+}
+
+#[test]
+fn what_came_is_read_in_order_and_then_the_end() {
+    let mut sockets = with_stream();
+    assert_eq!(sockets.take_received(1, 100), Taken::Nothing);
+    assert_eq!(sockets.happened(id(1), NetEvent::Received(b"hello ")).as_slice(), [read_key(1)]);
+    sockets.happened(id(1), NetEvent::Received(b"world"));
+    sockets.happened(id(1), NetEvent::Finished);
+    assert_eq!(sockets.with_received(1, |bytes| (1, bytes.len())), Some(11));
+    assert_eq!(sockets.take_received(1, 4), Taken::Bytes(b"ello".to_vec()));
+    assert_eq!(sockets.take_received(1, 100), Taken::Bytes(b" world".to_vec()));
+    assert_eq!(sockets.take_received(1, 100), Taken::Ended);
+    assert_eq!(sockets.usage().bytes_in, 11);
+}
+
+#[test]
+fn a_stream_that_broke_gives_what_came_before_and_then_the_reason() {
+    let mut sockets = with_stream();
+    sockets.happened(id(1), NetEvent::Received(b"x"));
+    assert_eq!(sockets.happened(id(1), NetEvent::Closed { reason: "reset".to_owned() }).len(), 2);
+    assert_eq!(sockets.take_received(1, 100), Taken::Bytes(b"x".to_vec()));
+    assert_eq!(sockets.write(1, b"y"), Err("reset".to_owned()));
+    assert_eq!(sockets.take_received(1, 100), Taken::Failed("reset".to_owned()));
+    assert_eq!(sockets.state(1), State::Closed(CLOSED.to_owned()));
+    assert_eq!(outputs(&mut sockets), []);
+}
+
+#[test]
+fn a_stream_that_is_not_read_is_paused_and_goes_on_when_it_is_read() {
+    let mut sockets = with_stream();
+    sockets.happened(id(1), NetEvent::Received(&vec![0; SOCKET_HIGH_WATER_BYTES]));
+    assert_eq!(outputs(&mut sockets), [NetOutput::Pause(id(1))]);
+    sockets.take_received(1, SOCKET_HIGH_WATER_BYTES / 2);
+    assert_eq!(outputs(&mut sockets), []);
+    sockets.take_received(1, SOCKET_HIGH_WATER_BYTES / 2);
+    assert_eq!(outputs(&mut sockets), [NetOutput::Resume(id(1))]);
+}
+
+#[test]
+fn many_small_writes_of_one_call_go_out_as_one_and_the_end_behind_them() {
+    let mut sockets = with_stream();
+    for _ in 0..1000 {
+        assert_eq!(sockets.write(1, b"ab"), Ok(true));
+    }
+    sockets.finish(1);
+    assert_eq!(sockets.write(1, b"c"), Err("it was finished here".to_owned()));
+    let written = NetOutput::Write { socket: id(1), bytes: b"ab".repeat(1000) };
+    assert_eq!(outputs(&mut sockets), [written, NetOutput::Finish(id(1))]);
+    assert_eq!(sockets.usage().bytes_out, 2000);
+}
+
+#[test]
+fn who_writes_much_is_told_to_wait_until_little_is_left() {
+    let mut sockets = with_stream();
+    assert_eq!(sockets.write(1, &vec![0; SOCKET_HIGH_WATER_BYTES - 1]), Ok(true));
+    assert_eq!(sockets.room(1), 1);
+    assert_eq!(sockets.write(1, b"ab"), Ok(false));
+    assert_eq!(outputs(&mut sockets).len(), 1);
+    assert_eq!(sockets.happened(id(1), NetEvent::Drained).as_slice(), [write_key(1)]);
+    assert_eq!(sockets.room(1), SOCKET_HIGH_WATER_BYTES);
+}
+
+#[test]
+fn closing_sends_what_was_written_unless_it_aborts() {
+    let mut sockets = with_stream();
+    sockets.write(1, b"bye").unwrap();
+    assert_eq!(sockets.close(1, false).len(), 2);
+    let written = NetOutput::Write { socket: id(1), bytes: b"bye".to_vec() };
+    assert_eq!(outputs(&mut sockets), [written, NetOutput::Close { socket: id(1), abort: false }]);
+    assert!(sockets.close(1, false).is_empty());
+    let mut sockets = with_stream();
+    sockets.write(1, b"bye").unwrap();
+    sockets.close(1, true);
+    assert_eq!(outputs(&mut sockets), [NetOutput::Close { socket: id(1), abort: true }]);
+}
+
+fn accepted(number: u32) -> NetEvent<'static> {
+    let stream = id(SocketId::ACCEPTED | number);
+    NetEvent::Accepted { stream, local: at("192.0.2.1:80"), peer: at("192.0.2.9:5000"), protocol: None }
+}
+
+/// A table for `count_max` sockets whose first one listens.
+fn with_listener(count_max: u32) -> Sockets {
+    let mut sockets = sockets(count_max);
+    let listen = |socket| NetOutput::Listen { socket, at: at("[::]:80"), security: Security::Plain };
+    sockets.open(Kind::Listener(Listener::default()), listen).unwrap();
+    sockets.happened(id(1), NetEvent::Opened { local: at("[::]:80"), peer: None, protocol: None });
+    outputs(&mut sockets);
+    sockets
+}
+
+#[test]
+fn a_listener_pauses_while_the_instance_has_all_its_sockets() {
+    let mut sockets = with_listener(3);
+    assert_eq!(sockets.accept(1), None);
+    assert_eq!(sockets.happened(id(1), accepted(1)).as_slice(), [read_key(1)]);
+    assert_eq!(outputs(&mut sockets), []);
+    sockets.happened(id(1), accepted(2));
+    assert_eq!(outputs(&mut sockets), [NetOutput::Pause(id(1))]);
+    // One that was on its way already finds no place.
+    assert!(sockets.happened(id(1), accepted(3)).is_empty());
+    let refused = NetOutput::Close { socket: id(SocketId::ACCEPTED | 3), abort: true };
+    assert_eq!((outputs(&mut sockets), sockets.usage().dropped), (vec![refused], 1));
+    let stream = sockets.accept(1).unwrap();
+    assert_eq!(stream, SocketId::ACCEPTED | 1);
+    sockets.close(stream, false);
+    let closed = NetOutput::Close { socket: id(stream), abort: false };
+    assert_eq!(outputs(&mut sockets), [closed, NetOutput::Resume(id(1))]);
+}
+
+#[test]
+fn closing_a_listener_ends_what_nobody_accepted() {
+    let mut sockets = with_listener(8);
+    sockets.happened(id(1), accepted(1));
+    sockets.happened(id(1), accepted(2));
+    let kept = sockets.accept(1).unwrap();
+    sockets.close(1, false);
+    let other = NetOutput::Close { socket: id(SocketId::ACCEPTED | 2), abort: true };
+    assert_eq!(outputs(&mut sockets), [other, NetOutput::Close { socket: id(1), abort: false }]);
+    assert_eq!(sockets.state(kept), State::Open);
+}
+
+#[test]
+fn more_sockets_than_the_limit_are_refused() {
+    let mut sockets = sockets(1);
+    let bind = |socket| NetOutput::Bind { socket, at: at("0.0.0.0:0") };
+    assert_eq!(sockets.open(Kind::Udp(Udp::new(true)), bind), Ok(1));
+    let refused = sockets.open(Kind::Udp(Udp::new(true)), bind).unwrap_err();
+    assert!(refused.starts_with("limit sockets (1) exceeded"), "{refused}");
+    sockets.close(1, false);
+    assert_eq!(sockets.open(Kind::Udp(Udp::new(true)), bind), Ok(2));
+}
+
+/// A table with one open UDP socket.
+fn with_udp(listens: bool) -> Sockets {
+    let mut sockets = sockets(8);
+    let bind = |socket| NetOutput::Bind { socket, at: at("0.0.0.0:0") };
+    sockets.open(Kind::Udp(Udp::new(listens)), bind).unwrap();
+    sockets.happened(id(1), NetEvent::Opened { local: at("0.0.0.0:5060"), peer: None, protocol: None });
+    outputs(&mut sockets);
+    sockets
+}
+
+fn datagram(from: &str) -> Datagram<'static> {
+    Datagram { from: at(from), to: Some("192.0.2.1".parse().unwrap()), bytes: b"ping" }
+}
+
+#[test]
+fn who_wrote_to_a_listening_socket_may_be_answered_from_the_same_address_and_others_not() {
+    let mut sockets = with_udp(true);
+    let allowed = allowed(&["udp:5060"], &[]);
+    let refused = sockets.send(&allowed, 1, b"x", at("192.0.2.9:4000"), None).unwrap_err();
+    assert!(refused.contains("connect = [\"udp:192.0.2.9:4000\"]"), "{refused}");
+    assert_eq!(sockets.happened(id(1), NetEvent::Datagrams(&[datagram("192.0.2.9:4000")])).len(), 1);
+    assert_eq!(sockets.send(&allowed, 1, b"pong", at("192.0.2.9:4000"), None), Ok(true));
+    let NetOutput::Send { from, to, .. } = outputs(&mut sockets).remove(0) else { panic!("it is sent") };
+    assert_eq!((from, to), (Some("192.0.2.1".parse().unwrap()), at("192.0.2.9:4000")));
+    let foreign = Some("198.51.100.1".parse().unwrap());
+    let refused = sockets.send(&allowed, 1, b"x", at("192.0.2.9:4000"), foreign).unwrap_err();
+    assert!(refused.contains("answer_for"), "{refused}");
+}
+
+#[test]
+fn strangers_cannot_write_to_a_socket_that_does_not_listen() {
+    let mut sockets = with_udp(false);
+    let allowed = allowed(&[], &["udp:192.0.2.9:4000"]);
+    assert!(sockets.happened(id(1), NetEvent::Datagrams(&[datagram("192.0.2.9:4000")])).is_empty());
+    assert_eq!(sockets.usage().dropped, 1);
+    assert_eq!(sockets.send(&allowed, 1, b"hello", at("192.0.2.9:4000"), None), Ok(true));
+    let two = [datagram("192.0.2.9:4000"), datagram("192.0.2.10:4000")];
+    assert_eq!(sockets.happened(id(1), NetEvent::Datagrams(&two)).as_slice(), [read_key(1)]);
+    assert_eq!(sockets.take_datagram(1).unwrap().from, at("192.0.2.9:4000"));
+    assert_eq!(sockets.take_datagram(1), None);
+}
+
+#[test]
+fn datagrams_beyond_the_bounds_are_dropped_and_counted() {
+    let mut sockets = with_udp(true);
+    let many: Vec<_> = (0..SOCKET_DATAGRAMS_MAX + 5).map(|_| datagram("192.0.2.9:4000")).collect();
+    sockets.happened(id(1), NetEvent::Datagrams(&many));
+    let allowed = allowed(&["udp:5060"], &[]);
+    let sent = (0..SOCKET_OUTPUTS_MAX + 5)
+        .filter(|_| sockets.send(&allowed, 1, b"x", at("192.0.2.9:4000"), None) == Ok(true))
+        .count();
+    let usage = sockets.usage();
+    assert_eq!((usage.datagrams_in, sent, usage.dropped), (SOCKET_DATAGRAMS_MAX as u64, SOCKET_OUTPUTS_MAX, 10));
+}
+
+#[test]
+fn a_rule_for_a_name_holds_for_its_addresses_but_not_for_those_of_this_machine() {
+    let mut sockets = with_udp(false);
+    let allowed = allowed(&[], &["udp:stun.example.org:3478"]);
+    sockets.names.learn("STUN.example.org.", vec!["192.0.2.7".parse().unwrap(), "127.0.0.1".parse().unwrap()]);
+    assert_eq!(sockets.send(&allowed, 1, b"x", at("192.0.2.7:3478"), None), Ok(true));
+    assert!(sockets.send(&allowed, 1, b"x", at("192.0.2.7:3479"), None).is_err());
+    assert!(sockets.send(&allowed, 1, b"x", at("127.0.0.1:3478"), None).is_err());
+}
