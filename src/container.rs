@@ -11,6 +11,7 @@ pub mod module;
 pub mod package;
 pub mod permissions;
 pub mod properties;
+pub mod reference;
 pub mod script;
 pub mod source;
 pub mod surroundings;

@@ -74,30 +74,6 @@ fn page() -> String {
 }
 
 #[test]
-fn the_page_on_modules_names_all_that_the_types_name() {
-    let types = Path::new(env!("CARGO_MANIFEST_DIR")).join("modules/netserv.d.luau");
-    let types = std::fs::read_to_string(types).expect("there are types for editors");
-    let page = page();
-    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    let mut missing = Vec::new();
-    let mut count = 0;
-    for line in types.lines().map(str::trim).filter(|line| !line.starts_with("--")) {
-        let declared = line.strip_prefix("function ").unwrap_or(line);
-        let name: String = declared.chars().take_while(|c| is_name(*c)).collect();
-        let is_declared = declared[name.len()..].starts_with(": ") || declared[name.len()..].starts_with("(self");
-        // Parameters of on_packet_raw stand in its signature.
-        if !name.is_empty() && is_declared && !line.ends_with("buffer,") {
-            count += 1;
-            if !page.split(|c| !is_name(c)).any(|word| word == name) {
-                missing.push(name);
-            }
-        }
-    }
-    assert!(count > 100, "only {count} names were found in the types");
-    assert!(missing.is_empty(), "docs/modules.md says nothing of {missing:?}");
-}
-
-#[test]
 fn the_examples_on_the_page_compile_and_their_manifests_are_right() {
     let page = page();
     let blocks = |kind: &str| {

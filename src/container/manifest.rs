@@ -10,7 +10,7 @@ use crate::base::limits::{
 use crate::container::permissions::{Allowed, Permissions};
 use crate::container::properties::{Properties, PropertyKey};
 
-mod asks;
+pub(crate) mod asks;
 mod read;
 mod rules;
 

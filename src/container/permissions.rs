@@ -13,6 +13,7 @@ use crate::base::filter::{PortRange, Prefix};
 use crate::container::properties::{ANY, Properties};
 
 pub(crate) mod rule;
+pub(crate) mod table;
 
 pub use rule::{Host, Rule, Transport};
 

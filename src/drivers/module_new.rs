@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::container::manifest::{Changes, Manifest, Sees};
 use crate::container::properties::Properties;
+use crate::container::reference;
 use crate::drivers::module_dir::{self, ModuleDirError};
 
 /// The name that stands in the template for that of the new module.
@@ -17,9 +18,12 @@ const TEMPLATE: &[(&str, &str)] = &[
     ("init.luau", include_str!("../../modules/_template/init.luau")),
     ("tests/limit.luau", include_str!("../../modules/_template/tests/limit.luau")),
     ("README.md", include_str!("../../modules/_template/README.md")),
-    (".luaurc", "{\n  \"languageMode\": \"strict\"\n}\n"),
-    ("netserv.d.luau", include_str!("../../modules/netserv.d.luau")),
+    // The alias is for editors: the node knows its own `@netserv`.
+    (".luaurc", "{\n  \"languageMode\": \"strict\",\n  \"aliases\": { \"netserv\": \"./.netserv\" }\n}\n"),
 ];
+
+/// The folder that the alias names. Its name begins with a dot, so that it is no part of the module.
+const STUBS: &str = ".netserv";
 
 /// Makes a new module called `name` from the template, in the folder `name` in `parent`. Returns the folder.
 ///
@@ -32,10 +36,6 @@ pub fn new(name: &str, parent: &Path) -> Result<PathBuf, ModuleNewError> {
         return Err(ModuleNewError::Name { name: name.to_owned() });
     }
     let dir = parent.join(name);
-    let failed = |path: &Path| {
-        let path = path.to_owned();
-        move |error: std::io::Error| ModuleNewError::Write { path, error: error.to_string() }
-    };
     if dir.exists() {
         return Err(ModuleNewError::Exists { dir });
     }
@@ -45,12 +45,25 @@ pub fn new(name: &str, parent: &Path) -> Result<PathBuf, ModuleNewError> {
             "README.md" => content.replace(TEMPLATE_NAME, name),
             _ => (*content).to_owned(),
         };
-        let file = dir.join(path);
-        let folder = file.parent().unwrap_or(&dir);
-        fs::create_dir_all(folder).map_err(failed(folder))?;
-        fs::write(&file, content).map_err(failed(&file))?;
+        write(&dir.join(path), &content)?;
+    }
+    write(&dir.join("netserv.d.luau"), &reference::types())?;
+    for (path, stub) in reference::stubs() {
+        write(&dir.join(STUBS).join(path), &stub)?;
     }
     Ok(dir)
+}
+
+/// Writes a file, and makes the folders above it.
+fn write(file: &Path, content: &str) -> Result<(), ModuleNewError> {
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |error: std::io::Error| ModuleNewError::Write { path, error: error.to_string() }
+    };
+    if let Some(folder) = file.parent() {
+        fs::create_dir_all(folder).map_err(failed(folder))?;
+    }
+    fs::write(file, content).map_err(failed(file))
 }
 
 /// Checks the module in the folder `dir` without running any of its code, and says what it is and asks for.
@@ -165,6 +178,8 @@ mod tests {
         let parent = std::env::temp_dir().join(format!("netserv-module-new-{}", std::process::id()));
         let dir = new("my-module", &parent).unwrap();
         let report = check(&dir).unwrap();
+        let stub = fs::read_to_string(dir.join(".netserv/task.luau")).unwrap();
+        assert!(stub.ends_with("return (nil :: any) :: NetservTask\n") && dir.join(".netserv/init.luau").exists());
         let again = new("my-module", &parent);
         fs::remove_dir_all(&parent).unwrap();
         assert_eq!((report.manifest.name.as_str(), report.tests), ("my-module", 1));

@@ -1,9 +1,8 @@
 //! Building blocks: what `require("@netserv/NAME")` gives a module.
 //!
 //! A block is a Luau file beside its natives, and a description of what it offers. Nothing of it is loaded into a VM
-//! before the module requires it. The description is the one source of `modules/netserv.d.luau` and of `docs/api/`.
-
-#![expect(dead_code, reason = "what is for people is read by the reference")]
+//! before the module requires it. The description is the one source of `modules/netserv.d.luau` and of `docs/api/`
+//! ([`crate::container::reference`]).
 
 use crate::container::api::{Native, task};
 
@@ -15,6 +14,11 @@ pub(crate) struct Item {
     pub(crate) luau: &'static str,
     /// What it does, with units, ranges and errors. Markdown.
     pub(crate) about: &'static str,
+}
+
+/// An [`Item`] in one line.
+pub(crate) const fn item(name: &'static str, luau: &'static str, about: &'static str) -> Item {
+    Item { name, luau, about }
 }
 
 /// A building block.

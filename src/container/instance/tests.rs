@@ -12,6 +12,7 @@ use crate::container::surroundings::{CpuGuard, FlowView};
 mod context;
 mod friendly;
 mod raw;
+mod reference;
 mod task;
 
 const LINK: LinkId = LinkId(0);

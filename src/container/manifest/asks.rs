@@ -9,12 +9,99 @@ use toml::Spanned;
 use super::read::{Reader, is_name, quoted};
 use super::{Limits, ManifestError, ServiceUse};
 use crate::base::limits::{
-    MODULE_BANDWIDTH_MAX, MODULE_CALL_MAX, MODULE_CPU_SHARE_MAX, MODULE_FLOWS_MAX, MODULE_MEMORY_MAX,
-    MODULE_MEMORY_MIN, MODULE_REQUIRES_MAX, MODULE_SOCKETS_MAX, MODULE_STORAGE_MAX, MODULE_TASKS_MAX,
-    MODULE_TIMERS_MAX, NAME_BYTES_MAX, PERMISSION_RULES_MAX,
+    MODULE_BANDWIDTH_MAX, MODULE_CALL_DEFAULT, MODULE_CALL_MAX, MODULE_CPU_SHARE_DEFAULT, MODULE_CPU_SHARE_MAX,
+    MODULE_FLOWS_MAX, MODULE_MEMORY_DEFAULT, MODULE_MEMORY_MAX, MODULE_MEMORY_MIN, MODULE_REQUIRES_MAX,
+    MODULE_SOCKETS_DEFAULT, MODULE_SOCKETS_MAX, MODULE_STORAGE_MAX, MODULE_TASKS_DEFAULT, MODULE_TASKS_MAX,
+    MODULE_TIMERS_DEFAULT, MODULE_TIMERS_MAX, NAME_BYTES_MAX, PERMISSION_RULES_MAX,
 };
 use crate::container::permissions::{NATIVE_BLOCKS, Permissions, Rule, SYSTEM_PARTS, SystemPart, Text, rule};
 use crate::container::properties::PropertyKey;
+
+/// A key of `[limits]`.
+pub(crate) struct LimitKey {
+    pub(crate) key: &'static str,
+    /// What it bounds, with its unit.
+    pub(crate) bounds: &'static str,
+    pub(crate) min: u64,
+    pub(crate) max: u64,
+    /// What holds when the manifest says nothing.
+    pub(crate) default: u64,
+}
+
+/// All keys of `[limits]`: what a manifest may say, and what `docs/api/limits.md` shows.
+pub(crate) const LIMIT_KEYS: &[LimitKey] = &[
+    LimitKey {
+        key: "memory_bytes",
+        bounds: "Bytes of memory of the VM.",
+        min: MODULE_MEMORY_MIN,
+        max: MODULE_MEMORY_MAX,
+        default: MODULE_MEMORY_DEFAULT,
+    },
+    LimitKey {
+        key: "cpu_ms_per_call",
+        bounds: "Milliseconds of CPU time of one call into the module.",
+        min: 1,
+        max: MODULE_CALL_MAX.as_millis() as u64,
+        default: MODULE_CALL_DEFAULT.as_millis() as u64,
+    },
+    LimitKey {
+        key: "cpu_share_percent",
+        bounds: "Share of one core over time, in percent.",
+        min: 1,
+        max: MODULE_CPU_SHARE_MAX as u64,
+        default: MODULE_CPU_SHARE_DEFAULT as u64,
+    },
+    LimitKey {
+        key: "storage_bytes",
+        bounds: "Bytes that it keeps over restarts, in `@netserv/kv` and `@netserv/files` together. Needs the permission \
+                 `store`.",
+        min: 0,
+        max: MODULE_STORAGE_MAX,
+        default: 0,
+    },
+    LimitKey {
+        key: "bandwidth_in",
+        bounds: "Bits per second that come in by its sockets; 0 = no limit.",
+        min: 0,
+        max: MODULE_BANDWIDTH_MAX,
+        default: 0,
+    },
+    LimitKey {
+        key: "bandwidth_out",
+        bounds: "Bits per second that go out by its sockets and as packets of its own; 0 = no limit.",
+        min: 0,
+        max: MODULE_BANDWIDTH_MAX,
+        default: 0,
+    },
+    LimitKey {
+        key: "timers",
+        bounds: "Timers at once; a task that sleeps or waits with a time takes one.",
+        min: 0,
+        max: MODULE_TIMERS_MAX as u64,
+        default: MODULE_TIMERS_DEFAULT as u64,
+    },
+    LimitKey {
+        key: "sockets",
+        bounds: "Sockets at once, listening ones included.",
+        min: 0,
+        max: MODULE_SOCKETS_MAX as u64,
+        default: MODULE_SOCKETS_DEFAULT as u64,
+    },
+    LimitKey {
+        key: "tasks",
+        bounds: "Tasks at once.",
+        min: 0,
+        max: MODULE_TASKS_MAX as u64,
+        default: MODULE_TASKS_DEFAULT as u64,
+    },
+    LimitKey {
+        key: "flows",
+        bounds: "Flows that it looks at, at once.",
+        min: 1,
+        max: MODULE_FLOWS_MAX as u64,
+        default: MODULE_FLOWS_MAX as u64,
+    },
+];
 
 /// `[permissions]`, and `[permissions.optional]`, as serde reads them.
 #[derive(Deserialize, Default)]
@@ -72,35 +159,25 @@ pub(super) struct UseTable {
 
 impl Reader<'_> {
     pub(super) fn limits(&self, raw: &RawLimits) -> Result<Limits, ManifestError> {
-        let default = Limits::default();
-        let number = |key: &str, given: &Option<Spanned<i64>>, default: u64, min: u64, max: u64| {
-            let Some(given) = given else { return Ok(default) };
-            let value = u64::try_from(*given.get_ref()).ok().filter(|value| (min..=max).contains(value));
-            let remedy = || format!("write a number from {min} to {max}");
+        let number = |key: &str, given: &Option<Spanned<i64>>| {
+            let limit = LIMIT_KEYS.iter().find(|limit| limit.key == key).expect("every limit stands in the table");
+            let Some(given) = given else { return Ok(limit.default) };
+            let value = u64::try_from(*given.get_ref()).ok().filter(|value| (limit.min..=limit.max).contains(value));
+            let remedy = || format!("write a number from {} to {}", limit.min, limit.max);
             value.ok_or_else(|| self.wrong(given, &format!("limits.{key}"), given.get_ref(), remedy()))
         };
-        let small = |key: &str, given: &Option<Spanned<i64>>, default: u32, min: u32, max: u32| {
-            number(key, given, default.into(), min.into(), max.into()).map(|value| value as u32)
-        };
-        let (memory, cpu) = (default.memory_bytes, default.cpu_ms_per_call);
-        let share = default.cpu_share_percent;
+        let small = |key: &str, given: &Option<Spanned<i64>>| number(key, given).map(|value| value as u32);
         Ok(Limits {
-            memory_bytes: number("memory_bytes", &raw.memory_bytes, memory, MODULE_MEMORY_MIN, MODULE_MEMORY_MAX)?,
-            cpu_ms_per_call: number(
-                "cpu_ms_per_call",
-                &raw.cpu_ms_per_call,
-                cpu,
-                1,
-                MODULE_CALL_MAX.as_millis() as u64,
-            )?,
-            cpu_share_percent: small("cpu_share_percent", &raw.cpu_share_percent, share, 1, MODULE_CPU_SHARE_MAX)?,
-            storage_bytes: number("storage_bytes", &raw.storage_bytes, 0, 0, MODULE_STORAGE_MAX)?,
-            bandwidth_in: number("bandwidth_in", &raw.bandwidth_in, 0, 0, MODULE_BANDWIDTH_MAX)?,
-            bandwidth_out: number("bandwidth_out", &raw.bandwidth_out, 0, 0, MODULE_BANDWIDTH_MAX)?,
-            timers: small("timers", &raw.timers, default.timers, 0, MODULE_TIMERS_MAX)?,
-            sockets: small("sockets", &raw.sockets, default.sockets, 0, MODULE_SOCKETS_MAX)?,
-            tasks: small("tasks", &raw.tasks, default.tasks, 0, MODULE_TASKS_MAX)?,
-            flows: small("flows", &raw.flows, default.flows, 1, MODULE_FLOWS_MAX)?,
+            memory_bytes: number("memory_bytes", &raw.memory_bytes)?,
+            cpu_ms_per_call: number("cpu_ms_per_call", &raw.cpu_ms_per_call)?,
+            cpu_share_percent: small("cpu_share_percent", &raw.cpu_share_percent)?,
+            storage_bytes: number("storage_bytes", &raw.storage_bytes)?,
+            bandwidth_in: number("bandwidth_in", &raw.bandwidth_in)?,
+            bandwidth_out: number("bandwidth_out", &raw.bandwidth_out)?,
+            timers: small("timers", &raw.timers)?,
+            sockets: small("sockets", &raw.sockets)?,
+            tasks: small("tasks", &raw.tasks)?,
+            flows: small("flows", &raw.flows)?,
         })
     }
 
