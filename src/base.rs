@@ -2,12 +2,15 @@
 
 pub mod amount;
 pub mod crypto;
+pub mod date;
 pub mod filter;
 pub mod id;
 pub mod limits;
+pub mod machine;
 pub mod net;
 pub mod packet;
 pub mod rng;
 pub mod stats;
+pub mod storage;
 pub mod time;
 pub mod timer;

@@ -23,6 +23,8 @@ mod control;
 #[cfg(feature = "live")]
 mod doctor;
 #[cfg(all(unix, feature = "live"))]
+mod metrics;
+#[cfg(all(unix, feature = "live"))]
 mod path;
 #[cfg(all(unix, feature = "live"))]
 mod probe;
@@ -42,6 +44,8 @@ mod status;
 mod top;
 #[cfg(all(unix, feature = "live"))]
 mod trust;
+#[cfg(all(unix, feature = "live"))]
+mod usage;
 
 #[derive(FromArgs)]
 /// A node of a programmable network: takes the packets that someone asked for out of this machine's traffic, shows them
@@ -82,7 +86,11 @@ enum Command {
     #[cfg(all(unix, feature = "live"))]
     Top(top::Top),
     #[cfg(all(unix, feature = "live"))]
+    Metrics(metrics::Metrics),
+    #[cfg(all(unix, feature = "live"))]
     Report(report::Report),
+    #[cfg(all(unix, feature = "live"))]
+    Usage(usage::Usage),
     #[cfg(all(unix, feature = "live"))]
     Serve(serve::Serve),
     Key(key::Key),
@@ -173,7 +181,11 @@ impl Netserv {
             #[cfg(all(unix, feature = "live"))]
             Some(Command::Top(command)) => command.run(out),
             #[cfg(all(unix, feature = "live"))]
+            Some(Command::Metrics(command)) => command.run(out),
+            #[cfg(all(unix, feature = "live"))]
             Some(Command::Report(command)) => command.run(out),
+            #[cfg(all(unix, feature = "live"))]
+            Some(Command::Usage(command)) => command.run(out),
             #[cfg(all(unix, feature = "live"))]
             Some(Command::Serve(command)) => command.run(out),
             Some(Command::Key(command)) => command.run(out),

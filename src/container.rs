@@ -5,14 +5,20 @@
 
 mod api;
 pub mod fault;
+pub mod grant;
 pub mod instance;
 pub mod manifest;
 pub mod module;
 pub mod package;
 pub mod permissions;
+pub mod plain;
 pub mod properties;
 pub mod reference;
+pub mod repository;
+pub mod resolver;
 pub mod script;
+pub mod services;
+pub mod signature;
 pub mod source;
 pub mod surroundings;
 mod vm;

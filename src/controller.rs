@@ -6,9 +6,12 @@
 
 mod admission;
 pub mod api;
+pub mod budget;
 mod fetches;
 pub mod instances;
+pub mod ledger;
 pub mod machine;
+pub mod meter;
 mod nonces;
 mod stored;
 pub mod trust;

@@ -1,5 +1,7 @@
 //! Views of a node as data, and as text.
 
+pub mod metrics;
 pub mod path;
 pub mod status;
 pub mod table;
+pub mod usage;

@@ -4,9 +4,11 @@ pub mod demo;
 pub mod key_file;
 #[cfg(all(unix, feature = "live"))]
 pub mod live;
+pub mod loopback_net;
 pub mod modtest;
 pub mod module_dir;
 pub mod module_new;
 pub mod packing;
+pub mod publisher;
 pub mod replay;
 pub mod safe_file;

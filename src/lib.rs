@@ -27,6 +27,7 @@
 //! The same node, byte for byte, runs over real links, over simulated ones, and on a pcap file.
 
 pub mod base;
+pub mod blocks;
 pub mod cli;
 pub mod container;
 pub mod controller;

@@ -6,9 +6,15 @@ mod filters;
 mod flows;
 mod fragments;
 mod key;
+mod machine;
+mod metering;
+mod module_signals;
+mod services;
 mod signal;
+mod updates;
 
 pub use crate::controller::instances::{InstanceState, InstanceView, LoadError};
+pub use crate::controller::ledger::{Account as UsageAccount, Row as UsageRow, Usage};
 pub use crate::node::signal::{Machine, SignalSetup};
 
 use std::cell::RefCell;
@@ -19,21 +25,31 @@ use std::time::Duration;
 use crate::base::filter::Filter;
 use crate::base::id::{FlowId, InstanceId, LinkId};
 use crate::base::limits;
+use crate::base::machine::MachineChange;
 use crate::base::net::{NetEvent, NetOutput, SocketId};
 use crate::base::packet::Packet;
 use crate::base::stats::{DropReason, Drops, LinkStats};
+use crate::base::storage::Stores;
 use crate::base::time::{Instant, WallTime};
 use crate::base::timer::{Timer, TimerQueue};
+use crate::blocks::hash::Secret;
+use crate::blocks::metrics::Metrics;
 use crate::container::fault::Fault;
+use crate::container::grant::Grant;
 use crate::container::instance::LogLevel;
 use crate::container::module::Module;
+use crate::container::services::Registry;
 use crate::container::surroundings::{CpuGuard, FlowRecord, FlowView, Surroundings};
 use crate::controller::api::{FetchId, FetchProblem, StoreOp};
 use crate::controller::instances::Instances;
+use crate::controller::ledger::Ledger;
 use crate::node::filters::FilterSet;
 use crate::node::flows::FlowTable;
 use crate::node::fragments::FragmentTable;
+use crate::node::module_signals::ModuleSignals;
+use crate::node::services::Calls;
 use crate::node::signal::Signal;
+use crate::node::updates::{Draining, NetTable};
 use crate::signaling::io::{SignalInput, SocketOutput};
 use crate::signaling::nslp::api::NslpEvent;
 
@@ -100,6 +116,8 @@ pub enum Input<'a> {
     Signal(SignalInput<'a>),
     /// A package was fetched, or why not.
     Fetched(FetchId, Result<Vec<u8>, FetchProblem>),
+    /// Something of the machine has changed.
+    MachineChanged(MachineChange),
     /// Something happened to a socket of an instance.
     Net(SocketId, NetEvent<'a>),
 }
@@ -115,6 +133,23 @@ pub enum Command {
         name: Option<String>,
         /// Its properties, as written by the user; checked here.
         properties: toml::Table,
+        /// What its owner grants it; all that its manifest asks for if not given.
+        grant: Option<Box<Grant>>,
+    },
+    /// Put a new version of a module in the place of a running one, with its name, its state and its sockets. If it does
+    /// not start, the old one goes on as if nothing had happened.
+    Update {
+        /// What the instance is called.
+        name: String,
+        /// The checked module, of the same name.
+        module: Module,
+        /// Its properties; those of the old version if not given.
+        properties: Option<toml::Table>,
+        /// What its owner grants; what he granted the old version if not given.
+        grant: Option<Box<Grant>>,
+        /// How long the old version may go on with the connections that it has;
+        /// [`crate::base::limits::UPDATE_DRAIN_DEFAULT`] if not given.
+        drain: Option<Duration>,
     },
     /// Stop an instance and forget it.
     Unload {
@@ -143,6 +178,18 @@ pub enum CommandError {
     /// The module was not loaded.
     #[error(transparent)]
     Load(#[from] LoadError),
+    /// A new version did not take the place of the old one, which runs on.
+    #[error("{name} goes on as it was, with version {old}; version {new} cannot take its place: {problem}")]
+    Update {
+        /// What the instance is called.
+        name: String,
+        /// The version that runs.
+        old: String,
+        /// The version that was to run.
+        new: String,
+        /// Why, as a sentence.
+        problem: String,
+    },
     /// No such instance.
     #[error("no instance is called \"{name}\"; `netserv status` lists them")]
     NoInstance {
@@ -183,6 +230,15 @@ pub enum Event {
         fault: Fault,
         /// Time to the restart.
         restart_in: Option<Duration>,
+    },
+    /// An instance has used up one of its limits. It is not said again for the same limit as long as it goes on.
+    OverBudget {
+        /// Its name.
+        instance: String,
+        /// The limit's name in the manifest.
+        limit: &'static str,
+        /// How long it has to wait this time; zero if it is not it who waits.
+        wait: Duration,
     },
     /// An instance was unloaded by order.
     Unloaded {
@@ -302,6 +358,21 @@ pub struct Node {
     pool: Vec<Vec<u8>>,
     segment: Vec<u8>,
     signal: Option<Box<Signal>>,
+    /// Libraries for modules that come by signalling.
+    libraries: Vec<Module>,
+    ledger: Ledger,
+    /// The ledger is kept over restarts.
+    keeps_usage: bool,
+    /// Shared with the modules; changed only while none of them runs.
+    services: Rc<RefCell<Registry>>,
+    calls: Calls,
+    /// Which sockets the instances have.
+    net: NetTable,
+    /// Old versions that go on with what they have.
+    draining: Vec<Draining>,
+    module_signals: ModuleSignals,
+    /// Whether a look at the watches of modules is due.
+    watches_are_set: bool,
 }
 
 impl Node {
@@ -309,12 +380,11 @@ impl Node {
     #[must_use]
     pub fn new(config: NodeConfig) -> Node {
         let flows = Rc::new(RefCell::new(FlowTable::new(config.flows_max, config.seed)));
+        let services = Rc::<RefCell<Registry>>::default();
+        let shared = Rc::new(SharedFlows(Rc::clone(&flows)));
         let surroundings = Surroundings {
-            wall: config.wall,
-            cpu: config.cpu.clone(),
-            flows: Rc::new(SharedFlows(Rc::clone(&flows))),
-            grant: None,
-            seed: config.seed,
+            services: Rc::clone(&services),
+            ..Surroundings::new(config.wall, config.cpu.clone(), shared, config.seed)
         };
         let mut node = Node {
             links: Vec::new(),
@@ -330,6 +400,15 @@ impl Node {
             pool: Vec::new(),
             segment: Vec::new(),
             signal: None,
+            libraries: Vec::new(),
+            ledger: Ledger::default(),
+            keeps_usage: false,
+            services,
+            calls: Calls::default(),
+            net: NetTable::default(),
+            draining: Vec::new(),
+            module_signals: ModuleSignals::seeded(config.seed),
+            watches_are_set: false,
             config,
         };
         node.filters_changed();
@@ -363,8 +442,12 @@ impl Node {
             Input::NotSent(_, reason) => self.drops.add(reason, 1),
             Input::Signal(input) => self.signal_input(now, input),
             Input::Fetched(id, result) => self.fetched(now, id, result),
+            Input::MachineChanged(change) => self.machine_changed(now, change),
             Input::Net(socket, event) => self.net_event(now, socket, event),
         }
+        self.carry_signals(now);
+        self.carry_calls(now);
+        self.end_drained(now);
     }
 
     /// The next output. Call until [`Output::Idle`].
@@ -394,6 +477,7 @@ impl Node {
         for id in ids {
             self.stop_instance(now, id, reason);
         }
+        self.save_usage(now);
         self.config.capture.clear();
         self.filters_changed();
     }
@@ -429,6 +513,7 @@ impl Node {
         let running = slot.instance.as_mut().ok_or_else(|| format!("{instance} does not run now"))?;
         let result = running.report(now);
         self.take_effects(now, id, None);
+        self.settle(now, id);
         match result {
             Ok(report) => Ok(report.unwrap_or(serde_json::Value::Null)),
             Err(fault) => {
@@ -437,6 +522,24 @@ impl Node {
                 Err(text)
             }
         }
+    }
+
+    /// From now on instances get random bytes for secrets, and keep things, by these. Without it both are made of the
+    /// seed and of memory, as is right where time is virtual.
+    pub fn set_sources(&mut self, secret: Secret, stores: Rc<dyn Stores>) {
+        self.instances.set_sources(secret, stores);
+    }
+
+    /// Where instances keep things: to ask how much, and to forget what an uninstalled one kept.
+    #[must_use]
+    pub fn stores(&self) -> &dyn Stores {
+        self.instances.stores()
+    }
+
+    /// What the running instances show to monitoring, by their names.
+    #[must_use]
+    pub fn metrics(&self) -> Vec<(&str, Metrics)> {
+        self.instances.metrics()
     }
 
     /// Most flows that the cache holds.

@@ -233,7 +233,7 @@ fn show(instance: &mut Instance) -> Result<Action, Fault> {
 }
 
 fn surroundings(cpu: CpuGuard) -> Surroundings {
-    Surroundings { wall: WallTime::default(), cpu, flows: Rc::new(NoFlows), grant: None, seed: 1 }
+    Surroundings::new(WallTime::default(), cpu, Rc::new(NoFlows), 1)
 }
 
 fn start(place: Place, code: &str, surroundings: &Surroundings) -> Result<Instance, Fault> {
@@ -256,7 +256,7 @@ fn start(place: Place, code: &str, surroundings: &Surroundings) -> Result<Instan
         ("deep.luau".to_owned(), b"(".repeat(60_000)),
         ("self.luau".to_owned(), b"return require('./self')".to_vec()),
     ];
-    let module = Module { manifest: Rc::new(manifest()), source: Rc::new(ModuleSource { files: files.into() }) };
+    let module = Module::of_parts(manifest(), ModuleSource { files: files.into() });
     Instance::start(InstanceId(1), &module, &Properties::default(), surroundings, Instant::START)
 }
 

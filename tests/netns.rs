@@ -18,6 +18,8 @@ mod forwarded;
 #[path = "netns/inline.rs"]
 mod inline;
 
+#[path = "netns/machine.rs"]
+mod machine;
 #[path = "netns/masquerade.rs"]
 mod masquerade;
 #[path = "netns/own.rs"]

@@ -22,12 +22,12 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("blocks", &["base", "wire"]),
     ("signaling", &["base", "wire"]),
     ("container", &["base", "wire", "blocks"]),
-    ("controller", &["base", "wire", "signaling", "container"]),
+    ("controller", &["base", "wire", "blocks", "signaling", "container"]),
     ("node", &["base", "wire", "blocks", "signaling", "container", "controller"]),
     ("dashboard", &["base", "wire", "blocks", "node"]),
     // The container only for its ModuleSource and Module: a driver brings module files from wherever they are.
-    ("drivers", &["base", "wire", "signaling", "container", "controller", "node", "dashboard"]),
-    ("cli", &["base", "wire", "signaling", "container", "controller", "node", "dashboard", "drivers"]),
+    ("drivers", &["base", "wire", "blocks", "signaling", "container", "controller", "node", "dashboard"]),
+    ("cli", &["base", "wire", "blocks", "signaling", "container", "controller", "node", "dashboard", "drivers"]),
 ];
 
 /// Packages whose types stay in some folders of src/.
@@ -44,7 +44,8 @@ const FILE_LINES_MAX: usize = 600;
 const FUNCTION_LINES_MAX: usize = 70;
 
 /// Files that may be longer than [`FILE_LINES_MAX`], each with its reason.
-const LONG_FILES: &[(&str, &str)] = &[];
+const LONG_FILES: &[(&str, &str)] =
+    &[("modules/netserv.d.luau", "made from the tables of the code: editors want one file")];
 
 /// Functions (file, name) that may be longer than [`FUNCTION_LINES_MAX`], each with its reason.
 const LONG_FUNCTIONS: &[(&str, &str, &str)] = &[];

@@ -4,7 +4,11 @@
 
 pub mod capture;
 pub mod guard;
+#[cfg(unix)]
+pub mod inventory;
 pub mod machine;
+#[cfg(unix)]
+pub mod module_socket;
 #[cfg(unix)]
 pub mod paths;
 #[cfg(unix)]

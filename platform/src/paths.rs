@@ -19,6 +19,8 @@ pub struct Route {
     pub interface: String,
     /// The next hop, if it is not the destination itself.
     pub via: Option<IpAddr>,
+    /// From which address, if the system says so.
+    pub source: Option<IpAddr>,
 }
 
 /// The address from which this machine sends to `destination`, for a socket with `mark` if this process may set that.

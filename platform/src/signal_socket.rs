@@ -255,7 +255,7 @@ fn unspecified(family: Family, port: u16) -> SocketAddr {
 }
 
 /// A socket that never blocks, is not inherited by other programs, and knows one IP version only.
-fn new_socket(family: Family, kind: rustix::net::SocketType) -> io::Result<OwnedFd> {
+pub(crate) fn new_socket(family: Family, kind: rustix::net::SocketType) -> io::Result<OwnedFd> {
     let socket = rustix::net::socket(family.address_family(), kind, None)?;
     rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
     rustix::io::ioctl_fionbio(&socket, true)?;
@@ -265,25 +265,30 @@ fn new_socket(family: Family, kind: rustix::net::SocketType) -> io::Result<Owned
     Ok(socket)
 }
 
-fn local_address(socket: BorrowedFd<'_>) -> io::Result<SocketAddr> {
+pub(crate) fn local_address(socket: BorrowedFd<'_>) -> io::Result<SocketAddr> {
     let address = rustix::net::getsockname(socket)?;
     SocketAddr::try_from(address).map_err(|_| io::Error::from(io::ErrorKind::InvalidData))
 }
 
 #[cfg(target_os = "linux")]
-fn set_mark(socket: BorrowedFd<'_>, mark: u32) -> io::Result<()> {
+pub(crate) fn set_mark(socket: BorrowedFd<'_>, mark: u32) -> io::Result<()> {
     set_option(socket, libc::SOL_SOCKET, libc::SO_MARK, mark as libc::c_int)
 }
 
 #[cfg(not(target_os = "linux"))]
-fn set_mark(_: BorrowedFd<'_>, _: u32) -> io::Result<()> {
+pub(crate) fn set_mark(_: BorrowedFd<'_>, _: u32) -> io::Result<()> {
     Err(io::Error::from(io::ErrorKind::Unsupported))
 }
 
 /// Sets an option whose value is one number.
 #[cfg(target_os = "linux")]
 #[expect(unsafe_code, reason = "most of these options have no safe wrapper")]
-fn set_option(socket: BorrowedFd<'_>, level: libc::c_int, name: libc::c_int, value: libc::c_int) -> io::Result<()> {
+pub(crate) fn set_option(
+    socket: BorrowedFd<'_>,
+    level: libc::c_int,
+    name: libc::c_int,
+    value: libc::c_int,
+) -> io::Result<()> {
     // SAFETY: the value is read during the call only, and its size is the one that is given.
     let result = unsafe {
         libc::setsockopt(

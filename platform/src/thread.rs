@@ -15,8 +15,30 @@ pub fn leave_descriptors() {
     }
 }
 
+/// CPU time of the calling thread, in ns; where the system does not count it, the time that has passed.
+#[must_use]
+pub fn cpu_ns() -> u64 {
+    #[cfg(unix)]
+    {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+        u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0)
+    }
+    #[cfg(not(unix))]
+    {
+        static BEGAN: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
+        let began = BEGAN.get_or_init(std::time::Instant::now);
+        u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn a_thread_that_works_uses_cpu_time() {
+        let began = super::cpu_ns();
+        while super::cpu_ns() - began < 2_000_000 {}
+    }
+
     #[test]
     #[cfg(target_os = "linux")]
     fn a_thread_that_left_the_descriptors_holds_none_of_them_open() {

@@ -1,5 +1,6 @@
 //! Which packets a module asks for.
 
+mod common;
 mod text;
 
 use std::fmt;
@@ -209,7 +210,8 @@ pub fn protocol_name(number: u8) -> String {
 }
 
 /// What a packet must be to be shown to a module. A field that is `None` matches anything.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Filter {
     /// 4 or 6.
     pub ip_version: Option<u8>,

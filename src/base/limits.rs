@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+mod modules;
+
+pub use modules::*;
+
 /// Longest packet, in bytes: what the length field of IPv4 can say.
 pub const PACKET_BYTES_MAX: usize = 65_535;
 
@@ -106,12 +110,48 @@ pub const SOCKET_READ_BYTES_MAX: usize = 64 * 1024;
 pub const SOCKET_OUTPUTS_MAX: usize = 1_024;
 /// Peers that a UDP socket of a module remembers, so that it may answer them: 100 bytes each.
 pub const SOCKET_PEERS_MAX: usize = 4_096;
+/// Bytes of certificates, or of a key, in PEM, that a module gives: long chains, or some authorities.
+pub const SOCKET_PEM_BYTES_MAX: usize = 64 * 1024;
+/// Application protocols that one side of a TLS stream offers.
+pub const SOCKET_PROTOCOLS_MAX: usize = 16;
 /// Longest name that is looked up, in bytes (RFC 1035, section 2.3.4).
 pub const SOCKET_NAME_BYTES_MAX: usize = 253;
 /// Names whose addresses an instance remembers, so that a permission for a name holds for them.
 pub const NAMES_KNOWN_MAX: usize = 256;
 /// Addresses of one name.
 pub const NAME_ADDRESSES_MAX: usize = 32;
+// --- real sockets of modules ---
+
+/// Sockets of all modules of a node together: what a process may have descriptors for, roughly.
+pub const NET_SOCKETS_MAX: usize = 65_536;
+/// Bytes read from a stream at once.
+pub const NET_READ_BYTES: usize = 64 * 1024;
+/// Bytes of the buffer of one read of datagrams: many of them, if they come joined.
+pub const NET_DATAGRAM_BYTES: usize = 64 * 1024;
+/// Sockets looked at in search of one event.
+pub const NET_STEPS_MAX: usize = 1_024;
+/// Events of sockets given to the node before links and others get their turn.
+pub const NET_EVENTS_PER_TURN_MAX: usize = 256;
+/// How often it is looked for what has waited for too long.
+pub const NET_SWEEP_PERIOD: Duration = Duration::from_millis(250);
+/// How long a peer may take to answer to an attempt to connect.
+pub const NET_CONNECT_WAIT_MAX: Duration = Duration::from_secs(60);
+/// How long a TLS handshake may take.
+pub const NET_HANDSHAKE_WAIT_MAX: Duration = Duration::from_secs(10);
+/// How long a stream that was closed here is kept for its last bytes to arrive.
+pub const NET_CLOSE_WAIT_MAX: Duration = Duration::from_secs(10);
+/// Bytes that are read away of a stream that was closed here.
+pub const NET_DISCARDED_BYTES_MAX: usize = 1 << 20;
+/// Handshakes of the streams of one listener at once; the oldest gives way.
+pub const NET_HANDSHAKES_MAX: usize = 256;
+/// How long nothing is accepted when the system has no room.
+pub const NET_ACCEPT_PAUSE: Duration = Duration::from_millis(250);
+/// Threads that look names up: the system's resolver makes them wait.
+pub const NET_LOOKUP_THREADS_MAX: usize = 8;
+/// Of these, how many may work for one instance.
+pub const NET_LOOKUPS_PER_INSTANCE_MAX: usize = 2;
+/// Names that wait to be looked up.
+pub const NET_LOOKUPS_WAITING_MAX: usize = 1_024;
 /// Shortest period of a module's timer.
 pub const MODULE_TIMER_MIN: Duration = Duration::from_millis(1);
 /// Counters of one instance.
@@ -173,6 +213,12 @@ pub const SCRIPT_MEMORY_BYTES_MAX: usize = 256 << 20;
 pub const SCRIPT_SAFEPOINTS_MAX: u64 = 100_000_000;
 /// Cases of one test script.
 pub const SCRIPT_CASES_MAX: usize = 1_024;
+/// Sockets outside of a test's node, and datagrams that wait in one of them.
+pub const SCRIPT_SOCKETS_MAX: usize = 4_096;
+/// Bytes that wait in one stream of a test until the script reads them; more are lost.
+pub const SCRIPT_STREAM_BYTES_MAX: usize = 16 << 20;
+/// Sockets that a replay refuses between two packets; a module that tries again at once would never end.
+pub const REPLAY_REFUSALS_MAX: usize = 1_024;
 /// Timers that may fire while a test lets time pass once.
 pub const SCRIPT_WAKEUPS_MAX: usize = 1_000_000;
 

@@ -44,6 +44,10 @@ drop_reasons! {
     FragmentOfDropped = "fragment_of_dropped",
     /// A module failed, and its manifest says that what it cannot judge must not pass.
     ModuleFault = "module_fault",
+    /// A module has used up its share of the CPU, and its manifest says that what it cannot judge must not pass.
+    ModuleBudget = "module_budget",
+    /// A module injected more than its bandwidth allows.
+    ModuleBandwidth = "module_bandwidth",
     /// A module injected more than the driver could take.
     OutputsFull = "outputs_full",
     /// A module made a packet that is no valid IP packet.

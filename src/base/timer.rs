@@ -15,6 +15,16 @@ pub enum Timer {
     Module(InstanceId, u32),
     /// Starts an instance again whose last run ended in a fault.
     InstanceRestart(InstanceId),
+    /// An instance that had to wait for its share of CPU or bandwidth goes on.
+    InstanceBudget(InstanceId),
+    /// Keeps the ledger.
+    LedgerSave,
+    /// An old version of a module has drained for long enough, or its listeners have waited for long enough.
+    Drain(InstanceId),
+    /// Looks at limits that modules watch.
+    Watches,
+    /// A call of a service has had no answer for too long, or calls wait for their turn.
+    ServiceCalls,
     /// Signalling: retries, refreshes, lifetimes. Never queued: those who own these deadlines keep them.
     Signaling,
 }

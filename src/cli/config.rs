@@ -8,11 +8,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::crypto::from_hex;
 use crate::base::limits::{FLOWS_MAX, NSLP_SEARCH_MAX};
+use crate::base::machine::Location;
 use crate::cli::CliError;
 use crate::drivers::live::config::{LiveConfig, ModuleChoice, SignalChoice, SteeringChoice};
 
 /// Bytes of a configuration file.
 const FILE_BYTES_MAX: u64 = 1 << 20;
+/// Bytes of the name of a place.
+const PLACE_BYTES_MAX: usize = 256;
 
 /// The file as it is written.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -23,10 +26,13 @@ pub(super) struct FileConfig {
     capture: Option<Vec<String>>,
     control: Option<PathBuf>,
     state: Option<PathBuf>,
+    data: Option<PathBuf>,
+    repositories: Option<Vec<String>>,
     flows_max: Option<u32>,
     plain: Option<bool>,
     steering: Option<FileSteering>,
     module: Option<Vec<FileModule>>,
+    node: Option<FileNode>,
     pub(super) signaling: Option<FileSignaling>,
     /// Folders of modules are relative to the file.
     #[serde(skip)]
@@ -49,6 +55,15 @@ enum FileMasquerade {
     Auto,
     Yes,
     No,
+}
+
+/// The table `node`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileNode {
+    latitude: Option<f64>,
+    longitude: Option<f64>,
+    place: Option<String>,
 }
 
 /// The table `signaling`.
@@ -108,12 +123,14 @@ impl FileConfig {
         if flows_max == 0 || flows_max > FLOWS_MAX {
             return Err(wrong("flows_max", &format!("{flows_max} is not between 1 and {FLOWS_MAX}")));
         }
+        let data = self.data.map_or(default.data, |data| self.folder.join(data));
         let modules = self.module.unwrap_or_default().into_iter().map(|module| ModuleChoice {
             folder: self.folder.join(module.folder),
             name: module.name,
             properties: module.properties,
         });
         Ok(LiveConfig {
+            links_are_default: self.links.is_none(),
             links: self.links.map_or(Ok(default.links), |texts| parse_all("links", &texts))?,
             modules: modules.collect(),
             capture: parse_all("capture", &self.capture.unwrap_or_default())?,
@@ -122,13 +139,30 @@ impl FileConfig {
             control: self.control,
             state: self.state.unwrap_or(default.state),
             flows_max,
-            signal: self.signaling.map(|signaling| signaling.choice(&self.folder)).transpose()?,
+            location: self.node.map(FileNode::location).transpose()?,
+            signal: self.signaling.map(|signaling| signaling.choice(&self.folder, &data)).transpose()?,
+            data,
+            repositories: self.repositories.unwrap_or_default(),
         })
     }
 }
 
+impl FileNode {
+    fn location(self) -> Result<Location, CliError> {
+        for (key, degrees, max) in [("node.latitude", self.latitude, 90.0), ("node.longitude", self.longitude, 180.0)] {
+            if let Some(odd) = degrees.filter(|degrees| !(-max..=max).contains(degrees)) {
+                return Err(wrong(key, &format!("{odd} is not between -{max} and {max} degrees")));
+            }
+        }
+        if let Some(place) = self.place.as_ref().filter(|place| place.len() > PLACE_BYTES_MAX) {
+            return Err(wrong("node.place", &format!("{} bytes, at most {PLACE_BYTES_MAX} are allowed", place.len())));
+        }
+        Ok(Location { latitude: self.latitude, longitude: self.longitude, place: self.place })
+    }
+}
+
 impl FileSignaling {
-    fn choice(self, folder: &Path) -> Result<SignalChoice, CliError> {
+    fn choice(self, folder: &Path, data: &Path) -> Result<SignalChoice, CliError> {
         let default = SignalChoice::default();
         let search = self.search_s.map_or(default.search, Duration::from_secs);
         if search.is_zero() || search > NSLP_SEARCH_MAX {
@@ -141,7 +175,7 @@ impl FileSignaling {
         });
         Ok(SignalChoice {
             trust: self.trust.map_or(default.trust, |path| folder.join(path)),
-            data: self.data.map_or(default.data, |path| folder.join(path)),
+            data: self.data.map_or_else(|| data.to_owned(), |path| folder.join(path)),
             name: self.name,
             properties: self.properties,
             tcp_port: self.tcp_port.unwrap_or(default.tcp_port),
@@ -191,6 +225,8 @@ mod tests {
             capture: Some(vec!["tcp port 80".into()]),
             control: Some("/run/netserv.sock".into()),
             state: Some("/run/netserv".into()),
+            data: Some("/var/lib/netserv".into()),
+            repositories: Some(vec!["https://example.org/modules/".into()]),
             flows_max: Some(1000),
             plain: Some(false),
             steering: Some(FileSteering {
@@ -204,6 +240,7 @@ mod tests {
                 name: Some("m".into()),
                 properties: toml::Table::new(),
             }]),
+            node: Some(FileNode { latitude: Some(48.1), longitude: Some(11.6), place: Some("Munich".into()) }),
             signaling: Some(FileSignaling {
                 trust: Some("trust.toml".into()),
                 data: Some("data".into()),
@@ -274,6 +311,7 @@ mod tests {
             ("links = [\"wire\"]", "links: \"wire\""),
             ("capture = [\"tcpp\"]", "capture: \"tcpp\""),
             ("flows_max = 0", "flows_max: 0"),
+            ("[node]\nlatitude = 91", "node.latitude: 91"),
             ("[signaling]\nsearch_s = 99", "signaling.search_s: 99"),
             ("[signaling]\npeers = [\"ab\"]", "signaling.peers: \"ab\""),
         ] {

@@ -1,4 +1,4 @@
-//! `netserv key`: the keys that requests are signed with.
+//! `netserv key`: the keys that requests and packages are signed with.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -7,9 +7,10 @@ use argh::FromArgs;
 
 use crate::cli::CliError;
 use crate::drivers::key_file::{self, KeyFile};
+use crate::drivers::publisher;
 
 #[derive(FromArgs)]
-/// make and show the key that your requests to nodes are signed with
+/// make and show the keys that your requests to nodes, and the modules that you publish, are signed with
 #[argh(
     subcommand,
     name = "key",
@@ -29,11 +30,25 @@ enum Command {
 
 #[derive(FromArgs)]
 /// make a new key, and say how a node comes to trust it
-#[argh(subcommand, name = "new", example = "{command_name}", example = "{command_name} --out robot.pem")]
+#[argh(
+    subcommand,
+    name = "new",
+    example = "{command_name}",
+    example = "{command_name} --out robot.pem",
+    example = "{command_name} --publisher"
+)]
 struct New {
     /// where it is written (default: the file that other commands look for)
     #[argh(option, arg_name = "file")]
     out: Option<PathBuf>,
+
+    /// make a publisher's key, for `netserv module sign` and `minisign`
+    #[argh(switch)]
+    publisher: bool,
+
+    /// protect the publisher's key with a password, which is asked for
+    #[argh(switch)]
+    encrypt: bool,
 
     /// replace a key that is there; nodes that trust the old one refuse the new one
     #[argh(switch)]
@@ -52,6 +67,10 @@ struct Show {
     #[argh(positional)]
     file: Option<PathBuf>,
 
+    /// show a publisher's key
+    #[argh(switch)]
+    publisher: bool,
+
     /// print JSON
     #[argh(switch)]
     json: bool,
@@ -68,6 +87,13 @@ impl Key {
 
 impl New {
     fn run(self, out: &mut dyn Write) -> Result<(), CliError> {
+        if self.publisher {
+            return self.run_publisher(out);
+        }
+        if self.encrypt {
+            let text = "only a publisher's key can be encrypted: a node must read its key without a person";
+            return Err(CliError::Usage(format!("--encrypt: {text}; add --publisher")));
+        }
         let path = path_or_default(self.out)?;
         let key = key_file::create(&path, self.force).map_err(CliError::failure)?;
         if self.json {
@@ -89,8 +115,47 @@ impl New {
     }
 }
 
+impl New {
+    fn run_publisher(self, out: &mut dyn Write) -> Result<(), CliError> {
+        let path = self.out.map_or_else(publisher::default_path, Ok).map_err(CliError::failure)?;
+        let password = self.encrypt.then(new_password).transpose()?;
+        let key = publisher::create(&path, self.force, password).map_err(CliError::failure)?;
+        let public = publisher::public_path(&path);
+        if self.json {
+            let told = serde_json::json!({ "path": path, "public_path": public, "public_key": key });
+            return Ok(writeln!(out, "{told:#}")?);
+        }
+        writeln!(out, "secret key: {}", path.display())?;
+        writeln!(out, "public key: {}", public.display())?;
+        writeln!(out, "            {key}")?;
+        writeln!(
+            out,
+            "\nKeep the secret key to yourself, and a copy of it in a safe place: nodes that know this key take no"
+        )?;
+        writeln!(out, "updates that were signed with another. Tell the public key wherever people look for you.")?;
+        Ok(())
+    }
+}
+
+/// Asks twice.
+fn new_password() -> Result<String, CliError> {
+    let ask =
+        |prompt| rpassword::prompt_password(prompt).map_err(|error| CliError::Failure(format!("no password: {error}")));
+    let (first, second) = (ask("New password: ")?, ask("Once more: ")?);
+    if first == second { Ok(first) } else { Err(CliError::Failure("the two passwords differ; try again".to_owned())) }
+}
+
 impl Show {
     fn run(self, out: &mut dyn Write) -> Result<(), CliError> {
+        if self.publisher {
+            let path = self.file.map_or_else(publisher::default_path, Ok).map_err(CliError::failure)?;
+            let public = publisher::public_path(&path);
+            let key = publisher::public(&public.to_string_lossy()).map_err(CliError::failure)?;
+            return match self.json {
+                true => Ok(writeln!(out, "{:#}", serde_json::json!({ "path": public, "public_key": key }))?),
+                false => Ok(writeln!(out, "{key}")?),
+            };
+        }
         let path = path_or_default(self.file)?;
         let key = key_file::load(&path).map_err(CliError::failure)?;
         match self.json {

@@ -1,4 +1,4 @@
-//! `netserv module`: making, checking, testing and packing modules, and loading them into a running node.
+//! `netserv module`: making, checking, testing and publishing modules; finding, installing and removing them.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -6,10 +6,18 @@ use std::path::PathBuf;
 use argh::FromArgs;
 
 use crate::cli::CliError;
-use crate::drivers::{modtest, module_new, packing, safe_file};
+use crate::drivers::{modtest, module_new};
+
+#[cfg(all(unix, feature = "live"))]
+mod install;
+#[cfg(all(unix, feature = "live"))]
+mod live;
+mod publish;
+#[cfg(all(unix, feature = "live"))]
+mod show;
 
 #[derive(FromArgs)]
-/// make, check, test and pack modules; load them into a running node and unload them
+/// make, check, test, pack and sign modules; search, install and remove them
 #[argh(subcommand, name = "module")]
 pub(super) struct Module {
     #[argh(subcommand)]
@@ -22,9 +30,27 @@ enum Command {
     New(New),
     Check(Check),
     Test(Test),
-    Pack(Pack),
+    Pack(publish::Pack),
+    Sign(publish::Sign),
+    Verify(publish::Verify),
+    #[cfg(all(unix, feature = "live"))]
+    Index(publish::Index),
+    #[cfg(all(unix, feature = "live"))]
+    Search(show::Search),
+    #[cfg(all(unix, feature = "live"))]
+    Inspect(show::Inspect),
+    #[cfg(all(unix, feature = "live"))]
+    Install(install::Install),
+    #[cfg(all(unix, feature = "live"))]
+    Uninstall(install::Uninstall),
+    #[cfg(all(unix, feature = "live"))]
+    List(show::List),
+    #[cfg(all(unix, feature = "live"))]
+    Info(show::Info),
     #[cfg(all(unix, feature = "live"))]
     Load(live::Load),
+    #[cfg(all(unix, feature = "live"))]
+    Update(live::Update),
     #[cfg(all(unix, feature = "live"))]
     Unload(live::Unload),
 }
@@ -58,42 +84,10 @@ struct Test {
     /// its folder
     #[argh(positional, arg_name = "dir")]
     folder: PathBuf,
-}
 
-#[derive(FromArgs)]
-/// check a module, and make one file of it, which nodes can fetch: NAME-VERSION.nsm
-#[argh(
-    subcommand,
-    name = "pack",
-    note = "The same files make the same package, byte for byte. A request names a package by the SHA-256 that is printed.",
-    example = "{command_name} modules/monitor --out monitor.nsm"
-)]
-struct Pack {
-    /// its folder
-    #[argh(positional, arg_name = "dir")]
-    folder: PathBuf,
-
-    /// the file that is written (default: NAME-VERSION.nsm in the current folder)
-    #[argh(option, arg_name = "file")]
-    out: Option<PathBuf>,
-
-    /// print JSON
-    #[argh(switch)]
-    json: bool,
-}
-
-impl Pack {
-    fn run(self, out: &mut dyn Write) -> Result<(), CliError> {
-        let packed = packing::pack(&self.folder).map_err(CliError::failure)?;
-        let path = self.out.unwrap_or_else(|| PathBuf::from(packed.file_name()));
-        let failed = |error| CliError::Failure(format!("cannot write {}: {error}", path.display()));
-        safe_file::replace(&path, &packed.bytes, 0o644).map_err(failed)?;
-        let (bytes, digest) = (packed.bytes.len(), packed.digest_hex());
-        if self.json {
-            return Ok(writeln!(out, "{:#}", serde_json::json!({ "path": path, "bytes": bytes, "sha256": digest }))?);
-        }
-        Ok(writeln!(out, "{}: {bytes} bytes, SHA-256 {digest}", path.display())?)
-    }
+    /// a folder with the folders of libraries that it requires (default: beside its own); may be given several times
+    #[argh(option, arg_name = "dir")]
+    from: Vec<PathBuf>,
 }
 
 impl Module {
@@ -108,7 +102,7 @@ impl Module {
                 Ok(writeln!(out, "{}", report.to_string().trim_end())?)
             }
             Command::Test(command) => {
-                let report = modtest::test(&command.folder).map_err(CliError::failure)?;
+                let report = modtest::test(&command.folder, &command.from).map_err(CliError::failure)?;
                 writeln!(out, "{report}")?;
                 match report.passed() {
                     true => Ok(()),
@@ -116,77 +110,28 @@ impl Module {
                 }
             }
             Command::Pack(command) => command.run(out),
+            Command::Sign(command) => command.run(out),
+            Command::Verify(command) => command.run(out),
+            #[cfg(all(unix, feature = "live"))]
+            Command::Index(command) => command.run(out),
+            #[cfg(all(unix, feature = "live"))]
+            Command::Search(command) => command.run(out),
+            #[cfg(all(unix, feature = "live"))]
+            Command::Inspect(command) => command.run(out),
+            #[cfg(all(unix, feature = "live"))]
+            Command::Install(command) => command.run(out),
+            #[cfg(all(unix, feature = "live"))]
+            Command::Uninstall(command) => command.run(out),
+            #[cfg(all(unix, feature = "live"))]
+            Command::List(command) => command.run(out),
+            #[cfg(all(unix, feature = "live"))]
+            Command::Info(command) => command.run(out),
             #[cfg(all(unix, feature = "live"))]
             Command::Load(command) => command.run(out),
             #[cfg(all(unix, feature = "live"))]
+            Command::Update(command) => command.run(out),
+            #[cfg(all(unix, feature = "live"))]
             Command::Unload(command) => command.run(out),
-        }
-    }
-}
-
-/// What needs a running node.
-#[cfg(all(unix, feature = "live"))]
-mod live {
-    use std::io::Write;
-    use std::path::PathBuf;
-
-    use argh::FromArgs;
-
-    use crate::cli::{CliError, control};
-    use crate::container::properties::table_of_words;
-    use crate::drivers::live::control::Request;
-
-    #[derive(FromArgs)]
-    /// load a module into the running node
-    #[argh(subcommand, name = "load", example = "{command_name} modules/uppercase --name shout --property word=hello")]
-    pub(super) struct Load {
-        /// its folder
-        #[argh(positional, arg_name = "dir")]
-        folder: PathBuf,
-
-        /// what the instance is called (default: the module's name)
-        #[argh(option)]
-        name: Option<String>,
-
-        /// a property, as key=value; may be given several times
-        #[argh(option, arg_name = "key=value")]
-        property: Vec<String>,
-
-        /// the node's control socket
-        #[argh(option, arg_name = "path")]
-        control: Option<PathBuf>,
-    }
-
-    #[derive(FromArgs)]
-    /// unload a module instance from the running node
-    #[argh(subcommand, name = "unload", example = "{command_name} shout")]
-    pub(super) struct Unload {
-        /// what it is called; `netserv status` lists them
-        #[argh(positional)]
-        name: String,
-
-        /// the node's control socket
-        #[argh(option, arg_name = "path")]
-        control: Option<PathBuf>,
-    }
-
-    impl Load {
-        pub(super) fn run(self, out: &mut dyn Write) -> Result<(), CliError> {
-            let properties = self.property.iter().map(String::as_str);
-            let properties = table_of_words(properties).map_err(|error| CliError::Usage(error.to_string()))?;
-            let failed = |e| CliError::Failure(format!("{}: {e}", self.folder.display()));
-            // The node may have another working folder.
-            let folder = std::fs::canonicalize(&self.folder).map_err(failed)?;
-            let request = Request::Load { folder, name: self.name, properties };
-            let answer = control::ask(self.control, &request)?;
-            Ok(writeln!(out, "loaded as instance {}", answer["instance"])?)
-        }
-    }
-
-    impl Unload {
-        pub(super) fn run(self, out: &mut dyn Write) -> Result<(), CliError> {
-            control::ask(self.control, &Request::Unload { name: self.name.clone() })?;
-            Ok(writeln!(out, "unloaded {}", self.name)?)
         }
     }
 }

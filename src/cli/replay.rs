@@ -57,7 +57,7 @@ impl Replay {
             return Err(CliError::Usage(text));
         }
         let order = |argument: &ModuleArgument| {
-            let module = module_dir::load(&argument.folder).map_err(CliError::failure)?;
+            let module = module_dir::load_to_run(&argument.folder, &[]).map_err(CliError::failure)?;
             Ok(ModuleOrder { module, name: None, properties: argument.properties.clone() })
         };
         let modules = self.module.iter().map(order).collect::<Result<Vec<_>, CliError>>()?;

@@ -64,6 +64,10 @@ pub(super) struct Run {
     #[argh(switch)]
     plain: bool,
 
+    /// the folder of what outlives a restart, such as installed modules
+    #[argh(option, arg_name = "dir")]
+    data: Option<PathBuf>,
+
     /// where the control socket is to be; `none` for none
     #[argh(option, arg_name = "path")]
     control: Option<PathBuf>,
@@ -88,6 +92,7 @@ impl Run {
     fn merge(self, mut config: LiveConfig) -> LiveConfig {
         if !self.link.is_empty() {
             config.links = self.link;
+            config.links_are_default = false;
         }
         let named =
             |module: ModuleArgument| ModuleChoice { folder: module.folder, name: None, properties: module.properties };
@@ -98,6 +103,7 @@ impl Run {
             (steering.forwarded, steering.own, steering.to_self) = (self.forwarded, self.own, self.to_self);
         }
         config.plain |= self.plain;
+        config.data = self.data.unwrap_or(config.data);
         if self.signal || self.trust.is_some() {
             let signal = config.signal.get_or_insert_default();
             signal.trust = self.trust.unwrap_or(std::mem::take(&mut signal.trust));

@@ -43,7 +43,7 @@ enum Command {
 #[argh(
     subcommand,
     name = "add",
-    note = "Permissions: payload (see whole packets), drop, change-headers, change-payload, change-length, inject.",
+    note = "Permissions: payload (see whole packets), drop, change-headers, change-payload, change-length, inject, store, signal,\nanswer-for, listen, connect, system, native.",
     example = "Alice may install monitor for up to an hour; it sees payload, and needs more than the defaults:\n  {command_name} --name alice --key HEX --packages monitor --permissions payload --memory 128M --cpu-ms-per-call 1000",
     example = "Bob may install anything that comes from one server:\n  {command_name} --name bob --key HEX --packages '*' --urls https://example.org/modules/ --permissions payload,drop,change-length,inject --lifetime 1d"
 )]

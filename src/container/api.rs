@@ -4,22 +4,41 @@
 //! call here. All of it is safe code: the VM converts arguments and answers.
 
 use crate::base::stats::DropReason;
+use crate::container::services::Copied;
 use crate::container::surroundings::FlowRecord;
 use crate::container::vm::arguments::Arguments;
 use crate::container::vm::host::Host;
 
+pub(crate) mod address;
 pub(crate) mod block;
+pub(crate) mod bytes;
 pub(crate) mod context;
+pub(crate) mod crypto;
+pub(crate) mod dns;
 pub(crate) mod effects;
+pub(crate) mod files;
+pub(crate) mod http;
+pub(crate) mod image;
+pub(crate) mod json;
+pub(crate) mod kv;
 pub(crate) mod library;
+pub(crate) mod lru;
+pub(crate) mod measure;
+pub(crate) mod metrics;
 pub(crate) mod names;
+pub(crate) mod node;
 pub(crate) mod packets;
+pub(crate) mod service;
+pub(crate) mod signal;
 pub(crate) mod sockets;
 pub(crate) mod task;
+pub(crate) mod tcp;
 pub(crate) mod timers;
+pub(crate) mod tls;
+pub(crate) mod udp;
+pub(crate) mod watches;
 
 /// What a native function gives back to Luau.
-#[allow(dead_code, reason = "the blocks on top of it come next")]
 pub(crate) enum Answer {
     Nil,
     Number(f64),
@@ -33,6 +52,11 @@ pub(crate) enum Answer {
     Several(Vec<Answer>),
     /// A table, or any value that JSON knows; tables are frozen.
     Value(serde_json::Value),
+    /// What another VM, or an earlier version of the module, gave away; tables can be changed.
+    Copied(Copied),
+    /// What JSON text says: tables that can be changed, null as a value of its own. The native's second argument is the
+    /// metatable of empty objects.
+    Json(serde_json::Value),
     Flow(FlowRecord),
     Flows(Vec<FlowRecord>),
 }
@@ -50,6 +74,7 @@ pub(crate) const NATIVES: &[(&str, Native)] = &[
     ("cancel", context::cancel),
     ("charge", context::charge),
     ("config", context::config),
+    ("exported", context::exported),
     ("fail", context::fail),
     ("find_bytes", packets::find_bytes),
     ("flow", context::flow),
@@ -57,6 +82,7 @@ pub(crate) const NATIVES: &[(&str, Native)] = &[
     ("flows", context::flows),
     ("from_hex", library::from_hex),
     ("hex", library::hex),
+    ("imported", context::imported),
     ("inject", context::inject),
     ("json", library::json),
     ("log", context::log),
@@ -72,16 +98,18 @@ pub(crate) const NATIVES: &[(&str, Native)] = &[
     ("wall_time", context::wall_time),
 ];
 
-/// The files of the Luau side, in the order in which they run; each gets the natives and a table that all of them share.
-/// The first runs before the library tables are frozen, to put its guards around some of their functions.
-pub(crate) const PRELUDE: &[&str] = &[
-    include_str!("api/guards.luau"),
-    include_str!("api/library.luau"),
-    include_str!("api/packet.luau"),
-    include_str!("api/context.luau"),
-    include_str!("api/task.luau"),
-    include_str!("api/lifecycle.luau"),
-];
+/// The files of the Luau side that put guards around library functions, before the library tables are frozen. The second
+/// one counts the work of such functions, where time is virtual. As all files of the Luau side they get the natives and a
+/// table that all share.
+pub(crate) const GUARDS: &[&str] = &[include_str!("api/guards.luau"), include_str!("api/counting.luau")];
+
+/// The files of the Luau side that every VM has, in the order in which they run.
+pub(crate) const PRELUDE: &[&str] =
+    &[include_str!("api/library.luau"), include_str!("api/context.luau"), include_str!("api/lifecycle.luau")];
+
+/// The files of the Luau side that are loaded when they are used, so that a VM without them stays small.
+pub(crate) const PARTS: &[(&str, &str)] =
+    &[("packet", include_str!("api/packet.luau")), ("task", include_str!("api/task.luau"))];
 
 /// The sentence for a malformed packet.
 pub(crate) fn malformed(reason: DropReason) -> String {

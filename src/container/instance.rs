@@ -1,22 +1,30 @@
 //! A running module: one VM, its limits, and the effects that wait for the node.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::base::id::{FlowId, InstanceId, LinkId};
 use crate::base::net::{NetEvent, NetOutput, SocketId};
 use crate::base::packet::PacketMut;
 use crate::base::time::Instant;
+use crate::blocks::metrics::Metrics;
 use crate::container::api::effects::one_line;
+use crate::container::api::http;
 use crate::container::fault::Fault;
 use crate::container::manifest::{Changes, Manifest, Sees};
 use crate::container::module::Module;
 use crate::container::properties::Properties;
+use crate::container::services::Copied;
 use crate::container::surroundings::{FlowRecord, Surroundings};
 use crate::container::vm::Vm;
 use crate::container::vm::call::{Entry, Has};
 use crate::container::vm::host::Host;
 use crate::wire::edit;
 use crate::wire::header::{Fragment, Header};
+use crate::wire::nslp::answer::Answer;
+use crate::wire::nslp::request::{ModuleRequest, Operation, Target};
+
+mod told;
 
 /// What becomes of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +94,31 @@ pub enum Effect {
     },
     /// Something for a socket of this instance.
     Net(NetOutput),
+    /// Look at its watches once per [`crate::base::limits::WATCH_PERIOD`]: [`Instance::on_watches`].
+    Watch,
+    /// Signal along a path; answered by [`Instance::on_signal_answered`].
+    Signal(SignalOrder),
+    /// From now on it provides a service.
+    Provide {
+        /// Its name, which the manifest declares.
+        name: String,
+        /// What can be called, in the order of the names.
+        functions: Vec<String>,
+    },
+    /// It no longer provides a service.
+    Withdraw {
+        /// Its name.
+        name: String,
+    },
+    /// Call a service of another instance; answered by [`Instance::on_answer`].
+    Call(ServiceCall),
+    /// The answer to [`Instance::on_call`].
+    Return {
+        /// Which call.
+        call: u64,
+        /// What the function returned, packed in a table; or its error.
+        result: Result<Copied, String>,
+    },
     /// Call [`Instance::on_timer`] with `number` after `delay`.
     SetTimer {
         /// The instance's own number for it.
@@ -93,6 +126,57 @@ pub enum Effect {
         /// From now.
         delay: Duration,
     },
+}
+
+/// A signal that a module sends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignalOrder {
+    /// The instance's own number for it.
+    pub number: u32,
+    /// Where the path leads.
+    pub to: IpAddr,
+    /// What is to be done.
+    pub operation: Operation,
+    /// Which nodes are meant.
+    pub target: Target,
+    /// What must hold at a node.
+    pub conditions: Vec<String>,
+    /// What the instance is called there.
+    pub instance: String,
+    /// For a setup.
+    pub module: Option<ModuleRequest>,
+    /// For a probe: bits of [`crate::wire::nslp::request::ask`].
+    pub asks: u8,
+    /// Over TCP, or TLS, instead of datagrams.
+    pub reliable: bool,
+    /// Over TLS.
+    pub secure: bool,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SignalAnswers {
+    /// The nodes that answered, in the order of the path.
+    pub answers: Vec<Answer>,
+    /// Why not all did, as a sentence.
+    pub problem: Option<String>,
+}
+
+/// A call of a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceCall {
+    /// The caller's own number for it.
+    pub number: u32,
+    /// Who provides the service.
+    pub to: InstanceId,
+    /// The service's name.
+    pub service: String,
+    /// What is called.
+    pub function: String,
+    /// The arguments, packed in a table.
+    pub arguments: Copied,
+    /// How many calls the caller serves itself, one within the other.
+    pub depth: u32,
 }
 
 /// Bytes of a packet that a handler with [`Sees::Headers`] gets at least; its headers always come whole.
@@ -140,7 +224,7 @@ impl Instance {
         surroundings: &Surroundings,
         now: Instant,
     ) -> Result<Instance, Fault> {
-        let host = Host::new(id, &module.manifest, &module.source, properties, surroundings);
+        let host = Host::new(id, module, properties, surroundings);
         let mut instance = Instance { vm: Vm::start(host, &surroundings.cpu)?, has: 0 };
         instance.begin(now);
         instance.vm.call(Entry::Load, &[])?;
@@ -199,6 +283,10 @@ impl Instance {
             host.effects.borrow_mut().add(set).expect("it is the first effect of this call");
         }
         match due {
+            Some(number) if http::is_tick(host, number) => {
+                let keys = http::tick(host);
+                keys.into_iter().try_for_each(|key| self.wake(key))
+            }
             Some(number) => self.vm.call(Entry::Timer, &[f64::from(number)]).map(|_| ()),
             None => Ok(()),
         }
@@ -220,13 +308,30 @@ impl Instance {
     ///
     /// The fault of the module.
     pub fn on_net(&mut self, now: Instant, socket: SocketId, event: NetEvent<'_>) -> Result<(), Fault> {
+        let wakes = self.happened(now, socket, event);
+        wakes.into_iter().try_for_each(|key| self.wake(key))
+    }
+
+    /// As [`Instance::on_net`], but nothing of the module runs yet: answers what is to be given to [`Instance::wake_up`].
+    pub fn happened(&mut self, now: Instant, socket: SocketId, event: NetEvent<'_>) -> Vec<f64> {
         self.begin(now);
-        let wakes = self.vm.host().sockets.borrow_mut().happened(socket, event);
-        let mut result = Ok(());
-        for key in wakes {
-            result = result.and(self.vm.call(Entry::Wake, &[key]).map(|_| ()));
-        }
-        result
+        let host = self.vm.host();
+        let keys = host.sockets.borrow_mut().happened(socket, event);
+        http::happened(host, socket.number, keys).into_vec()
+    }
+
+    /// The task that waits for a key goes on, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// The fault of the module.
+    pub fn wake_up(&mut self, now: Instant, key: f64) -> Result<(), Fault> {
+        self.begin(now);
+        self.wake(key)
+    }
+
+    fn wake(&mut self, key: f64) -> Result<(), Fault> {
+        self.vm.call(Entry::Wake, &[key]).map(|_| ())
     }
 
     /// Whether the module wants to know when flows end: it has an `on_flow_end`.
@@ -291,10 +396,41 @@ impl Instance {
         names.enumerate().map(|(index, name)| (name.as_str(), self.vm.counter(index))).collect()
     }
 
+    /// What it shows to monitoring.
+    #[must_use]
+    pub fn metrics(&self) -> Metrics {
+        self.vm.host().metrics.borrow().clone()
+    }
+
     /// Memory that the VM uses, in bytes.
     #[must_use]
     pub fn memory_bytes(&self) -> u64 {
         self.vm.memory_bytes()
+    }
+
+    /// Bytes that it keeps over restarts.
+    #[must_use]
+    pub fn stored_bytes(&self) -> u64 {
+        let host = self.vm.host();
+        if host.allowed.store { host.storage.used_bytes() } else { 0 }
+    }
+
+    /// CPU time of its code so far, in ns. Of short packet handlers this is an estimate from a sample.
+    #[must_use]
+    pub fn cpu_ns(&self) -> u64 {
+        self.vm.host().guard().cpu_ns()
+    }
+
+    /// Calls into its VM so far.
+    #[must_use]
+    pub fn calls(&self) -> u64 {
+        self.vm.host().guard().calls()
+    }
+
+    /// Limits that its code ran against and was told of by an error, since this was last asked: name and count.
+    pub fn take_limit_hits(&self) -> Vec<(&'static str, u64)> {
+        let host = self.vm.host();
+        if host.limit_hits.borrow().is_empty() { Vec::new() } else { host.limit_hits.take() }
     }
 
     fn manifest(&self) -> &Manifest {

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::base::filter::Filter;
 use crate::base::limits::{
     MODULE_CALL_DEFAULT, MODULE_CPU_SHARE_DEFAULT, MODULE_FLOWS_MAX, MODULE_MEMORY_DEFAULT, MODULE_SOCKETS_DEFAULT,
@@ -17,7 +19,8 @@ mod rules;
 pub use rules::FilterRule;
 
 /// How much of a packet a handler gets.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Sees {
     /// IP and transport headers: the first 128 bytes.
     #[default]
@@ -27,7 +30,8 @@ pub enum Sees {
 }
 
 /// What a handler may change in a packet. Each level includes those before it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Changes {
     /// Nothing: it looks, and may drop.
     #[default]
@@ -58,6 +62,8 @@ pub struct Manifest {
     pub licence: String,
     /// The file that is run; `init.luau` by default.
     pub entry: String,
+    /// Whether it is code for other modules, and nothing that runs by itself.
+    pub library: bool,
     /// How much of a packet the handler gets.
     pub sees: Sees,
     /// What the handler may change.
@@ -96,7 +102,8 @@ pub struct ServiceUse {
 }
 
 /// What an instance may use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Limits {
     /// Memory of the VM, in bytes.
     pub memory_bytes: u64,
@@ -186,6 +193,12 @@ impl Manifest {
     /// What is wrong, with the key, the value and the remedy.
     pub fn parse(text: &str) -> Result<Manifest, ManifestError> {
         read::manifest(text)
+    }
+
+    /// Whether a module can be called so.
+    #[must_use]
+    pub fn is_name(text: &str) -> bool {
+        read::is_name(text, '-')
     }
 
     /// Whether the module can hold back or change packets: then it cannot run on a tap.

@@ -1,8 +1,10 @@
 //! A module that may be started: its manifest is checked and its sources compile.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use crate::base::limits::{MODULE_BYTES_MAX, MODULE_FILES_MAX, MODULE_PATH_BYTES_MAX, SOURCE_BYTES_MAX};
+use crate::base::limits::{LIBRARIES_MAX, MODULE_BYTES_MAX, MODULE_FILES_MAX, MODULE_PATH_BYTES_MAX, SOURCE_BYTES_MAX};
 use crate::container::manifest::{Manifest, ManifestError};
 use crate::container::properties::shortened;
 use crate::container::source::{MANIFEST_PATH, ModuleSource};
@@ -14,6 +16,29 @@ pub struct Module {
     pub manifest: Rc<Manifest>,
     /// Its files.
     pub source: Rc<ModuleSource>,
+    /// All libraries that it needs, those of its libraries included, by name. Set by [`Module::with_libraries`].
+    pub libraries: Rc<BTreeMap<String, Module>>,
+    /// Its files as bytecode, as far as an instance has loaded them.
+    pub(crate) code: Rc<CodeCache>,
+}
+
+/// Bytecode of a module's files, made when they are first loaded and shared by all instances. It is the compiler's own,
+/// never what somebody brought.
+#[derive(Debug, Default)]
+pub(crate) struct CodeCache(RefCell<BTreeMap<String, Rc<[u8]>>>);
+
+impl CodeCache {
+    /// The bytecode of the file at `path`, if it was made.
+    pub(crate) fn find(&self, path: &str) -> Option<Rc<[u8]>> {
+        self.0.borrow().get(path).cloned()
+    }
+
+    /// Keeps what the compiler made of the file at `path`.
+    pub(crate) fn keep(&self, path: String, code: Vec<u8>) -> Rc<[u8]> {
+        let code: Rc<[u8]> = code.into();
+        self.0.borrow_mut().insert(path, Rc::clone(&code));
+        code
+    }
 }
 
 /// Why a module cannot be loaded.
@@ -53,6 +78,9 @@ pub enum ModuleError {
         /// The `.luau` files that there are.
         found: String,
     },
+    /// The libraries that it was given are not those that it needs.
+    #[error("{0}")]
+    Library(String),
     /// A text file is not text.
     #[error("{path}: byte {at} is not UTF-8; only text can be read, not compiled Luau")]
     NotText {
@@ -82,6 +110,12 @@ pub enum ModuleError {
 }
 
 impl Module {
+    /// A module of parts that need no check: those of a test.
+    #[must_use]
+    pub fn of_parts(manifest: Manifest, source: ModuleSource) -> Module {
+        Module { manifest: Rc::new(manifest), source: Rc::new(source), libraries: Rc::default(), code: Rc::default() }
+    }
+
     /// Checks manifest, sizes, file names and syntax. Runs no code of the module.
     ///
     /// # Errors
@@ -109,7 +143,64 @@ impl Module {
         for (path, bytes) in sources() {
             check_syntax(path, text_of(path, bytes)?)?;
         }
-        Ok(Module { manifest: Rc::new(manifest), source: Rc::new(source) })
+        Ok(Module::of_parts(manifest, source))
+    }
+
+    /// The module with its libraries: the versions that [`crate::container::resolver`] chose. What it does not need is
+    /// left out.
+    ///
+    /// # Errors
+    ///
+    /// When one is missing, is no library, has another version, or has the name of a file of the module.
+    pub fn with_libraries(mut self, mut libraries: BTreeMap<String, Module>) -> Result<Module, ModuleError> {
+        let mut needed = BTreeMap::new();
+        let mut names: Vec<String> = self.manifest.requires.keys().cloned().collect();
+        while let Some(name) = names.pop() {
+            if let Some(library) = libraries.remove(&name) {
+                names.extend(library.manifest.requires.keys().cloned());
+                needed.insert(name, Module { libraries: Rc::default(), ..library });
+            }
+        }
+        self.libraries = Rc::new(needed);
+        // What was compiled with other libraries has files of the same names.
+        self.code = Rc::default();
+        self.check_libraries()?;
+        Ok(self)
+    }
+
+    /// Whether it has all libraries that it needs.
+    ///
+    /// # Errors
+    ///
+    /// As [`Module::with_libraries`].
+    pub fn check_libraries(&self) -> Result<(), ModuleError> {
+        if self.libraries.len() > LIBRARIES_MAX {
+            let got = self.libraries.len();
+            return Err(ModuleError::Library(format!("it needs {got} libraries; at most {LIBRARIES_MAX} may be")));
+        }
+        std::iter::once(self).chain(self.libraries.values()).try_for_each(|module| self.check_requires(module))
+    }
+
+    fn check_requires(&self, module: &Module) -> Result<(), ModuleError> {
+        let who = format!("{} {}", module.manifest.name, module.manifest.version);
+        for (name, wanted) in &module.manifest.requires {
+            let refused = |why: String| Err(ModuleError::Library(format!("{who} needs {name} {wanted}, {why}")));
+            let Some(library) = self.libraries.get(name).map(|library| &library.manifest) else {
+                return refused("which is not there; `netserv module install` brings what a module needs".to_owned());
+            };
+            if !library.library || library.name != *name {
+                return refused(format!("but {name} is no library: its module.toml does not say library = true"));
+            }
+            if !wanted.matches(&library.version) {
+                return refused(format!("but it was given {name} {}", library.version));
+            }
+            let begins =
+                |path: &String| path.split('/').next().is_some_and(|part| part.trim_end_matches(".luau") == name);
+            if let Some(path) = module.source.files.keys().find(|path| begins(path)) {
+                return refused(format!("but has a file of its own that is called so, {path}; rename it"));
+            }
+        }
+        Ok(())
     }
 }
 

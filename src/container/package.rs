@@ -1,8 +1,8 @@
 //! Packages: the folder of a module as one file, `NAME-VERSION.nsm`, a zip archive.
 //!
 //! A package comes from the network, so it is taken apart in memory and nothing of it is believed: names, counts and
-//! lengths are checked against what is really there. Publishers do not sign packages yet; what is asked for is named
-//! by its SHA-256.
+//! lengths are checked against what is really there. What is asked for is named by its SHA-256; whose it is says a
+//! signature beside it ([`crate::container::signature`]).
 
 use std::io::{Cursor, Read, Write};
 

@@ -40,6 +40,20 @@ fn pages_of_objects() -> impl Iterator<Item = &'static Page> {
     objects::PAGES.iter().chain([&test_objects::PAGE])
 }
 
+/// The example of a building block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Example {
+    /// The block's name, behind `@netserv/`.
+    pub block: &'static str,
+    /// The entry file of a module that shows it. It logs "done" when all that it asserts holds.
+    pub code: &'static str,
+}
+
+/// The examples of all building blocks, in the order of their names.
+pub fn examples() -> impl Iterator<Item = Example> {
+    BLOCKS.iter().map(|block| Example { block: block.name, code: block.example })
+}
+
 /// The names that the reference lists for one of its objects.
 #[cfg(test)]
 pub(crate) fn listed(object: &str) -> Vec<&'static str> {
@@ -67,15 +81,32 @@ pub fn types() -> String {
             }
         }
     }
+    // Some blocks share types: `tcp` and `tls` have the same streams.
+    let mut declared: Vec<String> = Vec::new();
     for block in BLOCKS {
         out.push('\n');
-        if !block.types.is_empty() {
-            out += &format!("{}\n\n", block.types.trim_end());
+        for declaration in declarations(block.types) {
+            if !declared.contains(&declaration) {
+                out += &format!("{declaration}\n");
+                declared.push(declaration);
+            }
         }
         comment(&mut out, "", &format!("require(\"@netserv/{}\"): {}", block.name, block.summary));
         table_type(&mut out, &type_name(block), functions(block));
     }
     out
+}
+
+/// The declarations in a text, each with all of its lines.
+fn declarations(types: &str) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    for line in types.trim_end().lines() {
+        match found.last_mut() {
+            Some(last) if !line.starts_with("export type ") => *last += &format!("\n{line}"),
+            _ => found.push(line.to_owned()),
+        }
+    }
+    found
 }
 
 /// The type of what `require` gives for a block.

@@ -1,6 +1,8 @@
 //! Runs the test scripts of a module. They get a sandboxed VM of their own, not that of the module: what they send
 //! goes through a whole node, which a [`TestHost`] drives.
 
+mod machine;
+mod net;
 mod values;
 
 use std::cell::{Cell, RefCell};
@@ -13,20 +15,24 @@ use mlua::chunk::ChunkMode;
 use mlua::{Function, Lua, LuaOptions, StdLib, Table, Value, VmState};
 
 use crate::base::limits::{SCRIPT_CASES_MAX, SCRIPT_MEMORY_BYTES_MAX, SCRIPT_SAFEPOINTS_MAX};
+use crate::base::machine::MachineFacts;
 use crate::container::api::effects::one_line;
 use crate::container::source::ModuleSource;
+
+pub use self::net::{NetAnswer, NetOp};
 
 /// Bytes of the name of a case; longer ones are cut.
 const CASE_NAME_BYTES_MAX: usize = 200;
 
 /// What a test script does with nodes. Each node runs the module under test, on virtual time, between two links.
 pub trait TestHost {
-    /// Makes a node and loads the module with these properties. Returns the node's number.
+    /// Makes a node and loads the module with these properties; with another of its files as its entry, if one is given.
+    /// Returns the node's number.
     ///
     /// # Errors
     ///
     /// Why the module was not loaded.
-    fn new_node(&mut self, properties: toml::Table) -> Result<usize, String>;
+    fn new_node(&mut self, entry: Option<String>, properties: toml::Table) -> Result<usize, String>;
     /// Makes a packet.
     ///
     /// # Errors
@@ -81,6 +87,18 @@ pub trait TestHost {
     ///
     /// When there is no such node.
     fn faults(&mut self, node: usize) -> Result<Vec<String>, String>;
+    /// The machine that the node runs on is so from now on; the module is told what is not as it was.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such node.
+    fn set_machine(&mut self, node: usize, facts: MachineFacts) -> Result<(), String>;
+    /// Does something in the network around the node, and lets the node come to rest.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such node, something has no room, or the node never comes to rest.
+    fn net(&mut self, node: usize, op: NetOp) -> Result<NetAnswer, String>;
     /// Unloads the module.
     ///
     /// # Errors

@@ -13,9 +13,11 @@ pub struct ModuleSource {
 }
 
 impl ModuleSource {
-    /// The paths of the module's test scripts, in their order.
+    /// The paths of the module's test scripts, in their order. What is in folders below `tests/` is for them to use.
     pub fn test_paths(&self) -> impl Iterator<Item = &str> {
         let paths = self.files.keys().map(String::as_str);
-        paths.filter(|path| path.starts_with("tests/") && path.ends_with(".luau"))
+        paths.filter(|path| {
+            path.strip_prefix("tests/").is_some_and(|name| name.ends_with(".luau") && !name.contains('/'))
+        })
     }
 }

@@ -1,10 +1,15 @@
 //! What an instance is given from outside.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 
 use crate::base::id::{FlowId, InstanceId};
+use crate::base::machine::{FixedMachine, MachineView};
+use crate::base::storage::{MemoryStores, Stores};
 use crate::base::time::{Instant, WallTime};
+use crate::blocks::hash::Secret;
 use crate::container::permissions::Allowed;
+use crate::container::services::Registry;
 
 /// One flow (one direction) as a module sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +82,35 @@ pub struct Surroundings {
     pub flows: Rc<dyn FlowView>,
     /// What its owner grants of what its manifest asks for; `None` = all of it.
     pub grant: Option<Rc<Allowed>>,
+    /// The services of the node. Changed only while no module runs.
+    pub services: Rc<RefCell<Registry>>,
+    /// The machine that the node runs on.
+    pub machine: Rc<dyn MachineView>,
     /// For its random numbers.
     pub seed: u64,
+    /// For its random bytes that nobody can guess.
+    pub secret: Secret,
+    /// What instances keep over restarts.
+    pub stores: Rc<dyn Stores>,
+    /// What the instance is called: what it keeps is kept under this name.
+    pub name: String,
+}
+
+impl Surroundings {
+    /// Without anything that a driver may add: secrets come from the seed, and what is kept is kept in memory.
+    #[must_use]
+    pub fn new(wall: WallTime, cpu: CpuGuard, flows: Rc<dyn FlowView>, seed: u64) -> Surroundings {
+        Surroundings {
+            wall,
+            cpu,
+            flows,
+            grant: None,
+            services: Rc::default(),
+            machine: Rc::<FixedMachine>::default(),
+            seed,
+            secret: Secret::from_seed(seed),
+            stores: Rc::new(MemoryStores::default()),
+            name: String::new(),
+        }
+    }
 }

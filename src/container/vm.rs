@@ -1,29 +1,34 @@
 //! One sandboxed Luau VM.
 //!
-//! All code that touches Luau's stack is below this module. mlua makes and frees the VM; calls go past it, because a
-//! packet must cost no allocation.
+//! All code that touches Luau's stack is below this module. It goes past mlua, of which it takes the C functions and the
+//! compiler: a packet must cost no allocation, and a VM little memory. What a VM need not have at once comes later: parts
+//! of the Luau side when they are used ([`PARTS`]), machine code when the instance has run for a while ([`tier`]).
 #![expect(unsafe_code, reason = "sets up what the raw calls rest on")]
 
-use std::collections::BTreeSet;
 use std::ffi::c_int;
-use std::ptr::NonNull;
-use std::sync::{Once, OnceLock};
+use std::sync::OnceLock;
 
-use mlua::{Lua, LuaOptions, StdLib, ffi};
+use mlua::ffi;
 
-use crate::container::api::PRELUDE;
+use crate::container::api::{GUARDS, PARTS, PRELUDE};
 use crate::container::fault::Fault;
 use crate::container::surroundings::CpuGuard;
 use crate::container::vm::arguments::PRELUDE_NAME;
 use crate::container::vm::guard::Guard;
 use crate::container::vm::host::Host;
 use crate::container::vm::natives::{compiler, push_natives};
+use crate::container::vm::state::{Raised, State};
 
 pub(crate) mod arguments;
 pub(crate) mod call;
+pub(crate) mod copied;
 pub(crate) mod guard;
 pub(crate) mod host;
+mod meter;
 mod natives;
+mod pages;
+mod state;
+mod tier;
 pub(crate) mod trigger;
 mod value;
 
@@ -55,7 +60,7 @@ const GLOBALS: &str = "
 ///
 /// The fields are dropped in this order: the VM first, then what its functions reach.
 pub(crate) struct Vm {
-    lua: Lua,
+    state: State,
     host: Box<Host>,
     /// The thread in which all calls run, so that each can be ended by a yield; kept by `thread_reference`.
     thread: *mut ffi::lua_State,
@@ -71,32 +76,16 @@ impl Vm {
     ///
     /// [`Fault::OutOfMemory`] when the module's limit is below what an empty VM needs.
     pub(crate) fn start(host: Host, cpu: &CpuGuard) -> Result<Vm, Fault> {
-        static FLAGS: Once = Once::new();
-        // Without this `table.move` of a sparse table runs for ever.
-        FLAGS.call_once(|| assert!(Lua::set_fflag("LuauTableMoveTimeoutFix", true).is_ok(), "this Luau has the flag"));
         let host = Box::new(host);
-        let libraries = StdLib::TABLE
-            | StdLib::STRING
-            | StdLib::MATH
-            | StdLib::BIT
-            | StdLib::UTF8
-            | StdLib::BUFFER
-            | StdLib::COROUTINE;
         let limits = host.manifest.limits;
-        let lua = Lua::new_with(libraries, LuaOptions::default()).expect("these libraries are safe ones");
-        // SAFETY: the callbacks are part of the VM's global state.
-        let callbacks = unsafe {
-            let mut callbacks = None;
-            lua.exec_raw::<()>((), |state| callbacks = NonNull::new(ffi::lua_callbacks(state)))
-                .expect("nothing is allocated");
-            callbacks.expect("every VM has callbacks")
-        };
+        let state = State::new();
         // SAFETY: `drop` ends the guard before the VM goes.
-        host.set_guard(unsafe { Guard::new(cpu, limits.cpu_ms_per_call, callbacks) });
-        let mut vm = Vm { lua, host, thread: std::ptr::null_mut(), thread_reference: 0, dead: None };
+        host.set_guard(unsafe { Guard::new(cpu, limits.cpu_ms_per_call, state.callbacks()) });
+        let mut vm = Vm { state, host, thread: std::ptr::null_mut(), thread_reference: 0, dead: None };
         vm.prepare().expect("the Luau side runs without errors before there is a limit");
         let limit = usize::try_from(limits.memory_bytes).unwrap_or(usize::MAX);
-        if vm.lua.set_memory_limit(limit).is_err() || vm.lua.used_memory() >= limit {
+        vm.state.set_limit(limit);
+        if vm.state.used_bytes() >= limit {
             return Err(vm.out_of_memory());
         }
         Ok(vm)
@@ -109,7 +98,7 @@ impl Vm {
 
     /// Memory that the VM uses, in bytes.
     pub(crate) fn memory_bytes(&self) -> u64 {
-        self.lua.used_memory() as u64
+        self.state.used_bytes() as u64
     }
 
     /// Whether a fault has ended the VM.
@@ -117,55 +106,48 @@ impl Vm {
         self.dead.is_some()
     }
 
-    fn prepare(&mut self) -> mlua::Result<()> {
-        keep_listed_globals(&self.lua)?;
+    fn prepare(&mut self) -> Result<(), Raised> {
         let host: *const Host = &*self.host;
-        for (i, code) in prelude_code().iter().enumerate() {
-            if i == 1 {
-                self.lua.sandbox(true)?;
-            }
-            // SAFETY: the closure runs protected; the host lives as long as the VM, at a fixed address.
-            unsafe {
-                self.lua.exec_raw::<()>((), |state| {
-                    if i == 0 {
-                        push_natives(state, host);
-                        ffi::lua_createtable(state, 0, 0);
-                        ffi::lua_rawsetfield(state, ffi::LUA_REGISTRYINDEX, c"netserv_shared".as_ptr());
-                        ffi::lua_rawsetfield(state, ffi::LUA_REGISTRYINDEX, c"netserv_natives".as_ptr());
-                    }
-                    if ffi::luau_load(state, PRELUDE_NAME.as_ptr(), code.as_ptr().cast(), code.len(), 0) != 0 {
-                        ffi::lua_error(state);
-                    }
-                    ffi::lua_rawgetfield(state, ffi::LUA_REGISTRYINDEX, c"netserv_natives".as_ptr());
-                    ffi::lua_rawgetfield(state, ffi::LUA_REGISTRYINDEX, c"netserv_shared".as_ptr());
-                    ffi::lua_call(state, 2, 0);
-                })?;
-            }
+        // SAFETY: the closure runs protected; the host lives as long as the VM, at a fixed address.
+        self.state.protect(|state| unsafe {
+            push_natives(state, host);
+            ffi::lua_createtable(state, 0, 0);
+            ffi::lua_rawsetfield(state, ffi::LUA_REGISTRYINDEX, c"netserv_shared".as_ptr());
+            ffi::lua_rawsetfield(state, ffi::LUA_REGISTRYINDEX, c"netserv_natives".as_ptr());
+        })?;
+        // Some functions of the libraries get their guards before the libraries are frozen.
+        let guards = if self.host.guard().counts() { GUARDS } else { &GUARDS[..1] };
+        for code in &prelude_code().guards[..guards.len()] {
+            // SAFETY: as above.
+            self.state.protect(|state| unsafe { run_part(state, code) })?;
         }
-        // SAFETY: the host outlives the VM. From here on the guard counts.
-        unsafe {
-            self.lua.exec_raw::<()>((), |state| {
-                ffi::lua_setthreaddata(ffi::lua_mainthread(state), host.cast_mut().cast());
-            })?;
+        self.state.sandbox()?;
+        for code in &prelude_code().prelude {
+            // SAFETY: as above.
+            self.state.protect(|state| unsafe { run_part(state, code) })?;
         }
+        // SAFETY: the host outlives the VM. From here on the guard counts. What only loading needed makes room for the
+        // module, in pages that are touched already.
+        self.state.protect(|state| unsafe {
+            ffi::lua_gc(state, ffi::LUA_GCCOLLECT, 0);
+            ffi::lua_setthreaddata(ffi::lua_mainthread(state), host.cast_mut().cast());
+        })?;
         self.new_thread()
     }
 
     /// Makes the thread for calls, in place of one that ended badly.
-    fn new_thread(&mut self) -> mlua::Result<()> {
+    fn new_thread(&mut self) -> Result<(), Raised> {
         let old = self.thread_reference;
         let (mut thread, mut reference) = (std::ptr::null_mut(), 0);
         // SAFETY: the closure runs protected; the old thread does not run.
-        unsafe {
-            self.lua.exec_raw::<()>((), |state| {
-                thread = ffi::lua_newthread(state);
-                reference = ffi::lua_ref(state, -1);
-                ffi::lua_settop(state, -2);
-                if old > 0 {
-                    ffi::lua_unref(state, old);
-                }
-            })?;
-        }
+        self.state.protect(|state| unsafe {
+            thread = ffi::lua_newthread(state);
+            reference = ffi::lua_ref(state, -1);
+            ffi::lua_settop(state, -2);
+            if old > 0 {
+                ffi::lua_unref(state, old);
+            }
+        })?;
         (self.thread, self.thread_reference) = (thread, reference);
         Ok(())
     }
@@ -177,33 +159,40 @@ impl Drop for Vm {
     }
 }
 
-/// Takes away all globals that [`GLOBALS`] does not list.
-fn keep_listed_globals(lua: &Lua) -> mlua::Result<()> {
-    let listed: BTreeSet<&str> = GLOBALS.split_whitespace().collect();
-    let libraries: BTreeSet<&str> = listed.iter().filter_map(|name| Some(name.split_once('.')?.0)).collect();
-    let globals = lua.globals();
-    for pair in globals.clone().pairs::<String, mlua::Value>() {
-        let (name, value) = pair?;
-        if let (mlua::Value::Table(library), true) = (value, libraries.contains(name.as_str())) {
-            for member in library.clone().pairs::<String, mlua::Value>() {
-                let member = member?.0;
-                if !listed.contains(format!("{name}.{member}").as_str()) {
-                    library.raw_set(member, mlua::Value::Nil)?;
-                }
-            }
-        } else if !listed.contains(name.as_str()) {
-            globals.raw_set(name, mlua::Value::Nil)?;
+/// Runs a part of the Luau side, which gets the natives and the table that all parts share.
+///
+/// # Safety
+///
+/// `state` must be where a Luau error may be raised, with three free slots; the natives must be there.
+unsafe fn run_part(state: *mut ffi::lua_State, code: &[u8]) {
+    // SAFETY: see above; the code comes from the compiler.
+    unsafe {
+        if ffi::luau_load(state, PRELUDE_NAME.as_ptr(), code.as_ptr().cast(), code.len(), 0) != 0 {
+            ffi::lua_error(state);
         }
+        ffi::lua_rawgetfield(state, ffi::LUA_REGISTRYINDEX, c"netserv_natives".as_ptr());
+        ffi::lua_rawgetfield(state, ffi::LUA_REGISTRYINDEX, c"netserv_shared".as_ptr());
+        ffi::lua_call(state, 2, 0);
     }
-    Ok(())
+}
+
+/// The Luau side as bytecode.
+struct PreludeCode {
+    guards: Vec<Vec<u8>>,
+    prelude: Vec<Vec<u8>>,
+    parts: Vec<Vec<u8>>,
 }
 
 /// The Luau side, compiled once per process.
-fn prelude_code() -> &'static [Vec<u8>] {
-    static CODE: OnceLock<Vec<Vec<u8>>> = OnceLock::new();
+fn prelude_code() -> &'static PreludeCode {
+    static CODE: OnceLock<PreludeCode> = OnceLock::new();
     CODE.get_or_init(|| {
-        let compile = |source: &&str| compiler().compile(source).expect("the Luau side has no syntax errors");
-        PRELUDE.iter().map(compile).collect()
+        let compile = |source: &str| compiler().compile(source).expect("the Luau side has no syntax errors");
+        PreludeCode {
+            guards: GUARDS.iter().map(|source| compile(source)).collect(),
+            prelude: PRELUDE.iter().map(|source| compile(source)).collect(),
+            parts: PARTS.iter().map(|(_, source)| compile(source)).collect(),
+        }
     })
 }
 

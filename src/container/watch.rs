@@ -14,15 +14,30 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::container::vm::trigger::Trigger;
 
+/// How often the clock is read to learn what that takes.
+const READINGS: u32 = 64;
 /// Into how many parts a call's time is cut; in each of them it must be seen to run.
 const CHECKPOINTS: u64 = 4;
 /// Bits of a call's number; above them stands the seat.
 const CALL_BITS: u32 = 48;
 
+/// Time of a clock, in ns. It counts the CPU time of the thread that asks, or any time that passes at least as fast.
+pub type CpuClock = fn() -> u64;
+
 /// Shared between one loop, which says when module code runs, and the thread that watches it.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Watch {
     shared: Arc<Shared>,
+    clock: CpuClock,
+    /// What reading the clock takes, in ns: a call that takes no time at all seems to take so long.
+    reading_ns: u64,
+}
+
+impl Default for Watch {
+    /// Without a clock: only what the thread sees of long calls is measured.
+    fn default() -> Self {
+        Watch::with_clock(|| 0)
+    }
 }
 
 #[derive(Default)]
@@ -48,9 +63,28 @@ struct Observed {
 struct Watched {
     trigger: Trigger,
     limit_ms: u64,
+    unmeasured_ms: Arc<AtomicU64>,
 }
 
+/// Ticks after which a call counts as long: from then on the thread measures it, unless the loop does.
+const LONG_TICKS: u64 = 4;
+
 impl Watch {
+    /// The clock measures what calls take; it is read in the loop's thread.
+    #[must_use]
+    pub fn with_clock(clock: CpuClock) -> Watch {
+        let readings = (0..READINGS).map(|_| {
+            let began = clock();
+            clock().saturating_sub(began)
+        });
+        Watch { shared: Arc::default(), clock, reading_ns: readings.min().unwrap_or(0) }
+    }
+
+    /// What measures calls, and what measuring nothing with it gives, in ns.
+    pub(crate) fn clock(&self) -> (CpuClock, u64) {
+        (self.clock, self.reading_ns)
+    }
+
     /// To be called once per millisecond by a thread beside the loop. Ticks that were missed must not be made up for.
     pub fn tick(&self) {
         let call = self.shared.running.load(Ordering::Relaxed);
@@ -67,6 +101,10 @@ impl Watch {
         observed.ticks += 1;
         let (ticks, checkpoints) = (observed.ticks, observed.checkpoints);
         let Some(Some(watched)) = observed.seats.get(seat_of(call)) else { return };
+        if ticks >= LONG_TICKS {
+            let ms = if ticks == LONG_TICKS { LONG_TICKS - 1 } else { 1 };
+            watched.unmeasured_ms.fetch_add(ms, Ordering::Relaxed);
+        }
         // One tick more than the limit: the first one came some time within the first millisecond.
         if (ticks - 1) * CHECKPOINTS >= watched.limit_ms * (checkpoints + 1) {
             watched.trigger.arm();
@@ -79,7 +117,8 @@ impl Watch {
         let mut observed = self.shared.lock();
         // The calls of this seat begin to count anew: none of them may be taken for one of its last VM's.
         *observed = Observed { seats: std::mem::take(&mut observed.seats), ..Observed::default() };
-        let watched = Some(Watched { trigger, limit_ms });
+        let unmeasured_ms = Arc::new(AtomicU64::new(0));
+        let watched = Some(Watched { trigger, limit_ms, unmeasured_ms: Arc::clone(&unmeasured_ms) });
         let index = match observed.seats.iter().position(Option::is_none) {
             Some(free) => {
                 observed.seats[free] = watched;
@@ -90,7 +129,8 @@ impl Watch {
                 observed.seats.len() - 1
             }
         };
-        Seat { shared: Arc::clone(&self.shared), base: (index as u64) << CALL_BITS, count: Cell::new(0) }
+        let shared = Arc::clone(&self.shared);
+        Seat { shared, base: (index as u64) << CALL_BITS, count: Cell::new(0), unmeasured_ms }
     }
 }
 
@@ -116,9 +156,21 @@ pub(crate) struct Seat {
     base: u64,
     /// Calls so far.
     count: Cell<u64>,
+    /// What the thread saw of long calls.
+    unmeasured_ms: Arc<AtomicU64>,
 }
 
 impl Seat {
+    /// Which seat it is.
+    pub(crate) fn number(&self) -> u32 {
+        (self.base >> CALL_BITS) as u32
+    }
+
+    /// What the thread has seen of long calls since this was last asked, in ms.
+    pub(crate) fn take_unmeasured_ms(&self) -> u64 {
+        if self.unmeasured_ms.load(Ordering::Relaxed) == 0 { 0 } else { self.unmeasured_ms.swap(0, Ordering::Relaxed) }
+    }
+
     /// Module code begins to run.
     pub(crate) fn enter(&self) {
         // Never 0, so that a call is always told from none.

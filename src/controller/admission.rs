@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use crate::base::amount::{bytes_of, bytes_text, span_text};
 use crate::base::crypto::ed25519_verify;
 use crate::base::limits::{CLOCK_SKEW_MAX, CONDITIONS_MAX, NAME_BYTES_MAX, REQUEST_VALID_MAX};
+use crate::container::grant::Grant;
 use crate::container::manifest::Manifest;
 use crate::container::properties::{Properties, shortened, table_of_words};
 use crate::controller::api::{Asked, ControllerConfig, Facts};
@@ -295,11 +296,15 @@ pub(super) fn fits(
             return refuse(AnswerCode::NotAllowed, sentence);
         }
     }
-    let wrong = |problem: String| refusal(AnswerCode::Invalid, format!("{name}: {problem}"));
+    grant(requester, module, manifest).map(|_| ())
+}
+
+/// What an instance gets.
+pub(super) fn grant(requester: &Requester, module: &ModuleRequest, manifest: &Manifest) -> Result<Grant, Refusal> {
+    let wrong = |problem: String| refusal(AnswerCode::Invalid, format!("{}: {problem}", manifest.name));
     let table = properties(module)?;
     let checked = Properties::check(&manifest.properties, &table).map_err(|e| wrong(e.to_string()))?;
-    manifest.filters(&checked).map_err(|e| wrong(e.to_string()))?;
-    Ok(())
+    requester.grant(manifest, &checked).map_err(wrong)
 }
 
 /// The answer when a package is larger than its requester may have.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::base::limits;
+use crate::container::grant::Grant;
 use crate::container::module::Module;
 use crate::controller::trust::Trust;
 use crate::signaling::nslp::api::{Decision, Happening, Token};
@@ -126,6 +127,8 @@ pub enum ControllerOutput {
         module: Module,
         /// Its properties, checked to fit.
         properties: toml::Table,
+        /// What its requester may have it do.
+        grant: Box<Grant>,
     },
     /// Unload the instance of this name, if it is there. Is not told by `Controller::instance_ended`.
     Unload {

@@ -9,6 +9,7 @@ use crate::base::limits::{
     SIGNALLED_MAX,
 };
 use crate::base::time::Instant;
+use crate::container::grant::Grant;
 use crate::container::module::Module;
 use crate::controller::admission::{self, Refusal, Who, refusal};
 use crate::controller::api::{
@@ -51,6 +52,8 @@ struct Kept {
     wanted: Wanted,
     state: State,
     version: String,
+    /// What it got.
+    grant: Box<Grant>,
     expires_at: Instant,
 }
 
@@ -77,6 +80,8 @@ pub struct Controller {
     instances: BTreeMap<String, Kept>,
     expiries: BTreeSet<(Instant, String)>,
     packages: BTreeMap<[u8; 32], Package>,
+    /// Libraries that the owner installed.
+    libraries: Vec<Module>,
     fetches: Fetches,
     restoring: restore::Restoring,
     outputs: VecDeque<ControllerOutput>,
@@ -95,6 +100,7 @@ impl Controller {
             instances: BTreeMap::new(),
             expiries: BTreeSet::new(),
             packages: BTreeMap::new(),
+            libraries: Vec::new(),
             fetches: Fetches::default(),
             restoring: restore::Restoring::default(),
             outputs: VecDeque::new(),
@@ -106,6 +112,11 @@ impl Controller {
     #[must_use]
     pub fn trust(&self) -> &Trust {
         &self.config.trust
+    }
+
+    /// The libraries that are there now for modules that require them. What runs already keeps its own.
+    pub fn set_libraries(&mut self, libraries: Vec<Module>) {
+        self.libraries = libraries;
     }
 
     /// The next output; `None` when there are no more.
@@ -340,6 +351,12 @@ impl Controller {
 
     fn start_fetches(&mut self, now: Instant) {
         self.outputs.extend(self.fetches.start(now, &self.config));
+    }
+
+    /// Who asked for an instance: the name in the trust file, otherwise the start of the key.
+    #[must_use]
+    pub fn requester_of(&self, instance: &str) -> Option<String> {
+        self.instances.get(instance).map(|kept| self.requester_name(&kept.wanted.key))
     }
 
     /// The name in the trust file; otherwise the start of the key.

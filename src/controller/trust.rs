@@ -7,7 +7,8 @@
 //! packages = ["monitor", "nat-*"]    # modules; "*" at the end stands for anything; default: none
 //! urls = ["https://example.org/"]    # packages only from there; default: from anywhere
 //! notify = ["https://example.org/"]  # instances may have these told what happens; default: none
-//! permissions = ["payload"]          # payload, drop, change-headers, change-payload, change-length, inject
+//! permissions = ["payload"]          # payload, drop, change-headers, change-payload, change-length, inject, store,
+//!                                    # signal, answer-for, listen, connect, system, native
 //! memory = "16M"                     # most that a manifest may ask for
 //! cpu_ms_per_call = 20               # the same
 //! timers = 64                        # the same
@@ -23,7 +24,9 @@ use std::time::Duration;
 
 use crate::base::crypto::to_hex;
 use crate::base::limits::{MODULE_CALL_DEFAULT, MODULE_MEMORY_DEFAULT, MODULE_TIMERS_DEFAULT, TRUST_BYTES_MAX};
+use crate::container::grant::Grant;
 use crate::container::manifest::{Changes, Manifest, Sees};
+use crate::container::properties::Properties;
 use crate::controller::url::Url;
 
 mod read;
@@ -43,6 +46,20 @@ pub enum Permission {
     ChangeLength,
     /// Send packets of its own: `[permissions] inject = true`.
     Inject,
+    /// Keep data: `store = true`.
+    Store,
+    /// Send signals: `signal = true`.
+    Signal,
+    /// Send in the name of other addresses: `answer_for`.
+    AnswerFor,
+    /// Be reached from outside: `listen`.
+    Listen,
+    /// Connect and send to others: `connect`.
+    Connect,
+    /// Read about the machine: `system`.
+    System,
+    /// Use native blocks that need a permission: `native`.
+    Native,
 }
 
 /// All permissions with the words of the trust file.
@@ -53,6 +70,25 @@ const PERMISSIONS: &[(&str, Permission)] = &[
     ("change-payload", Permission::ChangePayload),
     ("change-length", Permission::ChangeLength),
     ("inject", Permission::Inject),
+    ("store", Permission::Store),
+    ("signal", Permission::Signal),
+    ("answer-for", Permission::AnswerFor),
+    ("listen", Permission::Listen),
+    ("connect", Permission::Connect),
+    ("system", Permission::System),
+    ("native", Permission::Native),
+];
+
+/// Permissions of manifests that the trust file has words for, by the word of the manifest.
+const ASKED: &[(&str, Permission)] = &[
+    ("inject", Permission::Inject),
+    ("store", Permission::Store),
+    ("signal", Permission::Signal),
+    ("answer_for", Permission::AnswerFor),
+    ("listen", Permission::Listen),
+    ("connect", Permission::Connect),
+    ("system", Permission::System),
+    ("native", Permission::Native),
 ];
 
 impl Permission {
@@ -68,7 +104,7 @@ impl Permission {
         PERMISSIONS.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
     }
 
-    /// What a module with this manifest does.
+    /// What a module with this manifest does. What it can do without does not count: see [`Requester::grant`].
     #[must_use]
     pub fn needed_by(manifest: &Manifest) -> BTreeSet<Permission> {
         let change = match manifest.changes {
@@ -79,8 +115,9 @@ impl Permission {
         };
         let payload = (manifest.sees == Sees::Payload).then_some(Permission::Payload);
         let drop = manifest.drops.then_some(Permission::Drop);
-        let inject = manifest.permissions.inject.then_some(Permission::Inject);
-        [payload, drop, change, inject].into_iter().flatten().collect()
+        let asks = |word: &str| manifest.permissions.without(word) != manifest.permissions;
+        let asked = ASKED.iter().filter(|(word, _)| asks(word)).map(|(_, permission)| *permission);
+        [payload, drop, change].into_iter().flatten().chain(asked).collect()
     }
 
     /// Whether one who has `self` also has `needed`.
@@ -176,6 +213,19 @@ impl Requester {
     #[must_use]
     pub fn allows(&self, needed: Permission) -> bool {
         self.permissions.iter().any(|permission| permission.includes(needed))
+    }
+
+    /// What a module of its gets: what it needs, and of what it can do without as much as is allowed.
+    ///
+    /// # Errors
+    ///
+    /// What does not fit together with these properties.
+    pub fn grant(&self, manifest: &Manifest, properties: &Properties) -> Result<Grant, String> {
+        let mut grant = Grant::of(manifest, properties, false)?;
+        let denied = ASKED.iter().filter(|(_, permission)| !self.allows(*permission));
+        let optional = manifest.optional_permissions.resolve(properties)?;
+        grant.allowed = grant.allowed.with(denied.fold(optional, |optional, (word, _)| optional.without(word)));
+        Ok(grant)
     }
 
     /// The requester as a table of the file, each key with its value.

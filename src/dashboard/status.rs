@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::stats::LinkStats;
 use crate::base::time::Instant;
-use crate::node::{InstanceState, InstanceView, LinkConfig, LinkKind, Node};
+use crate::node::{InstanceState, InstanceView, LinkConfig, LinkKind, Node, Usage};
 
 /// Filters of an instance that are shown; it may have thousands.
 pub const FILTERS_SHOWN_MAX: usize = 64;
@@ -155,6 +155,20 @@ pub struct InstanceStatus {
     pub counters: Vec<Count>,
     /// Memory of its VM, in bytes.
     pub memory_bytes: u64,
+    /// For whom it runs: `owner`, or a requester.
+    pub requester: String,
+    /// It waits until it may use the CPU again.
+    pub is_waiting: bool,
+    /// Packets that it did not see while it waited.
+    pub packets_unseen: u64,
+    /// Flows that it looks at.
+    pub flows: u32,
+    /// How often it reached which of its limits.
+    pub limit_hits: Vec<Count>,
+    /// What it has used since it was loaded.
+    pub usage: Usage,
+    /// Most of one core that it may use over time, in percent.
+    pub cpu_share_percent_max: u32,
     /// Most memory that it may use, in bytes.
     pub memory_bytes_max: u64,
     /// Most CPU time of one call, in ms.
@@ -238,6 +252,7 @@ fn instance(view: InstanceView, now: Instant) -> InstanceStatus {
         InstanceState::Running => ("running", None),
         InstanceState::Waiting { restart_at } => ("waiting", Some(restart_at.since(now).as_secs_f64())),
         InstanceState::Failed => ("failed", None),
+        InstanceState::Draining { .. } => ("draining", None),
     };
     let counts = |list: Vec<(String, u64)>| list.into_iter().map(|(name, count)| Count { name, count }).collect();
     InstanceStatus {
@@ -256,6 +271,13 @@ fn instance(view: InstanceView, now: Instant) -> InstanceStatus {
         packets_native: view.packets_native,
         counters: counts(view.counters),
         memory_bytes: view.memory_bytes,
+        requester: view.requester,
+        is_waiting: view.is_waiting,
+        packets_unseen: view.packets_unseen,
+        flows: view.flows,
+        limit_hits: counts(view.limit_hits),
+        usage: view.usage,
+        cpu_share_percent_max: view.limits.cpu_share_percent,
         memory_bytes_max: view.limits.memory_bytes,
         cpu_ms_per_call_max: view.limits.cpu_ms_per_call,
         timers_max: view.limits.timers,

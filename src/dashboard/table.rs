@@ -95,6 +95,14 @@ fn instances(text: &mut String, status: &Status, earlier: Option<&Status>, secon
         if let Some(fault) = &instance.last_fault {
             line(text, &format!("{}: {} (faults: {})", instance.name, fault, counts(&instance.faults)));
         }
+        if instance.is_waiting || !instance.limit_hits.is_empty() {
+            let waits = if instance.is_waiting {
+                format!("; it waits: it may use {} % of one core", instance.cpu_share_percent_max)
+            } else {
+                String::new()
+            };
+            line(text, &format!("{} has reached limits: {}{waits}", instance.name, counts(&instance.limit_hits)));
+        }
         if !instance.filters.is_empty() {
             let shown: Vec<&str> = instance.filters.iter().take(3).map(String::as_str).collect();
             let more = instance.filter_count.saturating_sub(shown.len());

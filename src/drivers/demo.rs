@@ -79,6 +79,7 @@ const MODULES: &[Embedded] = &[
         "bounded.luau",
         "dns.luau",
         "init.luau",
+        "machine.luau",
         "module.toml",
         "names.luau",
         "tls.luau",

@@ -157,7 +157,7 @@ fn to_base64(bytes: &[u8]) -> String {
     text
 }
 
-fn from_base64(text: &str) -> Option<Vec<u8>> {
+pub(crate) fn from_base64(text: &str) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     let (mut bits, mut bit_count, mut letters, mut is_padded) = (0u32, 0, 0usize, false);
     for letter in text.bytes().filter(|byte| !byte.is_ascii_whitespace()) {

@@ -10,49 +10,68 @@ pub mod control;
 pub mod counters;
 pub mod fetcher;
 pub mod initiator;
+pub mod installed;
+pub mod installer;
 pub mod links;
+pub mod modules;
+pub mod repository;
 pub mod serve;
 pub mod shelf;
 pub mod signal;
+pub mod storage;
 pub mod store;
 pub mod trust_watch;
 pub mod web;
 
 mod arena;
 mod coalesce;
+mod events;
 mod machine;
+mod net;
 mod port_link;
+mod pump;
 pub mod services;
 mod signals;
 mod steer;
 mod tun_link;
 mod unfinished;
+mod usage_file;
 mod watching;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
-use crate::base::limits::{CONTROL_CONNECTIONS_MAX, SIGNAL_INPUTS_PER_TURN_MAX};
+use crate::base::limits::{
+    CONTROL_CONNECTIONS_MAX, NET_EVENTS_PER_TURN_MAX, NET_SOCKETS_MAX, SIGNAL_INPUTS_PER_TURN_MAX,
+};
 use crate::base::time::{Instant, WallTime};
-use crate::container::instance::LogLevel;
+use crate::blocks::hash::Secret;
 use crate::container::surroundings::CpuGuard;
 use crate::container::watch::Watch;
+use crate::controller::ledger;
+use crate::dashboard::metrics;
 use crate::dashboard::status::Status;
 use crate::drivers::live::config::{LinkChoice, LiveConfig, ModuleChoice, SignalChoice};
 use crate::drivers::live::control::server::ControlServer;
 use crate::drivers::live::control::{ControlError, Request};
 use crate::drivers::live::links::{LinkError, Links, Order};
-use crate::drivers::live::services::{Services, ServicesError};
+use crate::drivers::live::machine::WatchedMachine;
+use crate::drivers::live::modules::{Running, with_needed_links};
+use crate::drivers::live::net::NetSockets;
+use crate::drivers::live::services::{Services, ServicesError, random};
 use crate::drivers::live::signals::Signals;
 use crate::drivers::live::steer::Steerer;
+use crate::drivers::live::storage::DiskStores;
 use crate::drivers::live::watching::Watching;
-use crate::drivers::module_dir::{self, ModuleDirError};
-use crate::node::{Answer, Command, CommandError, Event, Input, Node, NodeConfig};
+use crate::drivers::module_dir::ModuleDirError;
+use crate::node::{Answer, Command, CommandError, Errand, Input, Node, NodeConfig};
 
 /// Events taken from the system at once.
 const EVENTS: usize = 64;
@@ -61,8 +80,12 @@ const SIGNAL: Token = Token(usize::MAX);
 const CONTROL: usize = 1 << 16;
 /// The sockets of signalling have the tokens from here on.
 const SOCKETS: usize = 1 << 20;
-/// A package is there.
-const FETCHED: Token = Token(usize::MAX - 1);
+/// The sockets of modules have the tokens from here on.
+const MODULE_SOCKETS: usize = 1 << 24;
+/// A thread has something: a package, or the addresses of a name.
+const WOKEN: Token = Token(usize::MAX - 1);
+/// Something of the machine has changed.
+const MACHINE: Token = Token(usize::MAX - 2);
 /// Turns in which a link is emptied when the node stops: some thousand packets.
 const LAST_TURNS_MAX: usize = 16;
 
@@ -98,6 +121,12 @@ pub enum LiveError {
     /// There must be something to look at.
     #[error("no link is given; use --link tun, --link pcap:IF1,IF2 or --link tap:IF")]
     NoLink,
+    /// A module that looks at packets, or sends some, in a node that has none.
+    #[error("{module} deals with packets, and this node has no link; start it with --link tun, or another link")]
+    ModuleNeedsLink {
+        /// Its name.
+        module: String,
+    },
     /// The system refused what a loop needs.
     #[error("cannot {action}: {source}")]
     System {
@@ -114,6 +143,7 @@ pub enum LiveError {
 ///
 /// What could not be set up, or that a link is gone. Whatever was put into the kernel is taken out first.
 pub fn run(config: &LiveConfig) -> Result<(), LiveError> {
+    let config = &with_needed_links(config)?;
     let mut live = Live::new(config)?;
     let result = live.start(config).and_then(|()| live.run());
     live.shut_down();
@@ -157,15 +187,26 @@ struct Live {
     steerer: Steerer,
     control: Option<ControlServer>,
     services: Option<Services>,
+    /// The sockets of modules.
+    net: NetSockets,
     signals: Signals,
     watching: Watching,
+    /// Where the ledger is kept without signalling.
+    usage_file: PathBuf,
+    machine: WatchedMachine,
     command_count: u64,
     is_stopping: bool,
+    /// The folder of what outlives a restart.
+    data: PathBuf,
+    repositories: Vec<String>,
+    ca: Option<PathBuf>,
+    /// Installed modules that were started, by name.
+    running: BTreeMap<String, Running>,
 }
 
 impl Live {
     fn new(config: &LiveConfig) -> Result<Live, LiveError> {
-        if config.links.is_empty() {
+        if config.links.is_empty() && !config.links_are_default {
             return Err(LiveError::NoLink);
         }
         if config.links.iter().filter(|link| matches!(link, LinkChoice::Tun { .. })).count() > 1 {
@@ -179,9 +220,8 @@ impl Live {
             Some(path) => Some(ControlServer::open(path, poll.registry(), CONTROL)?),
             None => None,
         };
-        let watch = Watch::default();
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let wall = WallTime::from_nanos(u64::try_from(wall.as_nanos()).unwrap_or(u64::MAX));
+        let watch = Watch::with_clock(platform::thread::cpu_ns);
+        let wall = wall_clock();
         let mut node = Node::new(NodeConfig {
             flows_max: config.flows_max,
             capture: config.capture.clone(),
@@ -189,6 +229,8 @@ impl Live {
             wall,
             cpu: CpuGuard::Watch(watch.clone()),
         });
+        let machine = WatchedMachine::open(poll.registry(), MACHINE, config.location.clone(), &mut node);
+        node.set_sources(Secret::new(random()?), Rc::new(DiskStores::new(&config.data)));
         // A node that lives is in the way only of another one that steers, which is told when it begins to.
         for line in clean_up(&config.state).unwrap_or_default() {
             tracing::info!("left behind by a node that was killed: {line}");
@@ -204,6 +246,9 @@ impl Live {
             registered.map_err(system("wait for a link"))?;
         }
         let steerer = Steerer::new(config, &links)?;
+        let net = NetSockets::new(poll.registry(), MODULE_SOCKETS, WOKEN).map_err(system("wait for sockets"))?;
+        // Each connection takes one; without them, modules are told so.
+        let _ = platform::module_socket::raise_descriptor_limit(NET_SOCKETS_MAX as u64);
         // What came before the link was registered is not told.
         let ready = links.iter().map(|_| true).collect();
         Ok(Live {
@@ -217,19 +262,30 @@ impl Live {
             steerer,
             control,
             services: None,
+            net,
             signals,
             watching: Watching::new(watch),
+            usage_file: config.state.join("usage.json"),
+            machine,
             command_count: 0,
             is_stopping: false,
+            data: config.data.clone(),
+            repositories: config.repositories.clone(),
+            ca: config.signal.as_ref().and_then(|signal| signal.ca.clone()),
+            running: BTreeMap::new(),
         })
     }
 
     /// Loads the modules and begins to steer.
     fn start(&mut self, config: &LiveConfig) -> Result<(), LiveError> {
+        if config.signal.is_none() {
+            self.keep_usage(usage_file::load(&self.usage_file).as_deref());
+        }
         for choice in &config.modules {
             let answer = self.load(choice)?;
             answer.map_err(|error| LiveError::Module { folder: choice.folder.clone(), error })?;
         }
+        self.start_installed();
         if let Some(choice) = &config.signal {
             self.enable_signaling(choice)?;
         }
@@ -250,8 +306,12 @@ impl Live {
         // Modules may come at any time, and those that ran before come now.
         let failed = |source| LiveError::System { action: "start the thread that watches modules", source };
         self.watching.start().map_err(failed)?;
-        let opened = Services::open(choice, self.poll.registry(), SOCKETS, FETCHED)?;
+        let (registry, machine) = (self.poll.registry(), self.machine.machine.clone());
+        let opened = Services::open(choice, registry, SOCKETS, self.net.waker(), machine)?;
         self.services = Some(opened.services);
+        self.node.set_signing_key(opened.key);
+        let kept = opened.stored.iter().find(|(key, _)| key == ledger::KEY).map(|(_, bytes)| bytes.clone());
+        self.keep_usage(kept.as_deref());
         self.watching.turn_begins();
         self.node.enable_signaling(self.now, opened.setup, opened.stored);
         self.drain();
@@ -259,12 +319,11 @@ impl Live {
         Ok(())
     }
 
-    fn load(&mut self, choice: &ModuleChoice) -> Result<Answer, LiveError> {
-        let module = module_dir::load(&choice.folder)?;
-        let failed = |source| LiveError::System { action: "start the thread that watches modules", source };
-        self.watching.start().map_err(failed)?;
-        let (name, properties) = (choice.name.clone(), choice.properties.clone());
-        Ok(self.command(Command::Load { module, name, properties }))
+    /// What instances use is kept; `kept` is what an earlier run left.
+    fn keep_usage(&mut self, kept: Option<&[u8]>) {
+        if let Err(problem) = self.node.keep_usage(self.now, kept) {
+            tracing::warn!("{problem}; it begins anew");
+        }
     }
 
     /// Gives the node an order, which it carries out at once.
@@ -305,7 +364,9 @@ impl Live {
             for event in &events {
                 match event.token() {
                     SIGNAL => self.is_stopping = self.signals.came(),
-                    FETCHED => {}
+                    WOKEN => {}
+                    MACHINE => self.machine.ready(),
+                    Token(token) if token >= MODULE_SOCKETS => self.net.ready(token),
                     Token(token) if token >= SOCKETS => {
                         if let Some(services) = &mut self.services {
                             services.sockets.ready(token);
@@ -320,7 +381,9 @@ impl Live {
                     self.ready[index] = self.links.turn(&mut self.node, self.now, index)?;
                 }
             }
+            self.tell_of_machine();
             self.turn_services();
+            self.turn_net();
             if self.deadline.is_some_and(|at| at <= self.now) {
                 self.node.handle(self.now, Input::Wakeup);
             }
@@ -352,9 +415,23 @@ impl Live {
         }
     }
 
+    /// Gives the node what happened to the sockets of its modules.
+    fn turn_net(&mut self) {
+        self.net.expire(self.now);
+        for _ in 0..NET_EVENTS_PER_TURN_MAX {
+            let (node, now) = (&mut self.node, self.now);
+            if !self.net.next_event(now, |socket, event| node.handle(now, Input::Net(socket, event))) {
+                break;
+            }
+            self.drain();
+            self.take_orders();
+        }
+    }
+
     fn wait(&mut self, events: &mut Events) -> Result<(), LiveError> {
         let more = self.ready.contains(&true)
             || self.control.as_ref().is_some_and(ControlServer::has_more)
+            || self.net.has_more()
             || self.services.as_ref().is_some_and(|services| services.sockets.has_more());
         let timeout = if more { Some(Duration::ZERO) } else { self.longest_wait() };
         match self.poll.poll(events, timeout) {
@@ -372,21 +449,34 @@ impl Live {
         let node = self.deadline.map(|at| at.since(now));
         let control = self.control.as_ref().and_then(ControlServer::longest_wait);
         let services = self.services.as_ref().map(|services| services.longest_wait(now));
-        [node, control, services, self.steerer.longest_wait()].into_iter().flatten().min()
+        let machine = self.machine.longest_wait(now);
+        let net = self.net.longest_wait(now);
+        [node, control, services, machine, net, self.steerer.longest_wait()].into_iter().flatten().min()
     }
 
     fn take_orders(&mut self) {
-        for order in std::mem::take(&mut self.links.orders) {
+        let mut orders = std::mem::take(&mut self.links.orders);
+        for order in orders.drain(..) {
             match order {
                 Order::Steer(filters) => self.steerer.steer(&filters),
-                Order::Event(event) => log(&event),
-                Order::Errand(errand) => {
-                    if let Some(services) = &mut self.services {
-                        services.perform(errand, self.now);
-                    }
-                }
-                Order::Answer(..) | Order::Net(_) => {}
+                Order::Event(event) => events::log(&event),
+                Order::Errand(errand) => self.perform(errand),
+                Order::Net(output) => self.net.perform(output, self.now),
+                Order::Answer(..) => {}
             }
+        }
+        // The same memory serves for the next ones.
+        if self.links.orders.is_empty() {
+            self.links.orders = orders;
+        }
+    }
+
+    /// Does what the node asks of the machine. Without signalling only the ledger is kept.
+    fn perform(&mut self, errand: Errand) {
+        match (&mut self.services, errand) {
+            (Some(services), errand) => services.perform(errand, self.now),
+            (None, Errand::Store(op)) => usage_file::store(&self.usage_file, &op),
+            (None, _) => {}
         }
     }
 
@@ -416,16 +506,24 @@ impl Live {
                     Err(e) => Err(e.to_string()),
                 }
             }
+            Request::Update { name, path, properties, drain_s } => self.update(name, &path, properties, drain_s),
             Request::Unload { name } => match self.command(Command::Unload { name }) {
                 Ok(id) => Ok(serde_json::json!({ "instance": id.0 })),
                 Err(e) => Err(e.to_string()),
             },
+            Request::Places => Ok(self.places()),
+            Request::Install { name } => self.install(&name),
+            Request::Uninstall { name } => self.uninstall(&name),
             Request::Report { instance } => {
                 self.watching.turn_begins();
                 let report = self.node.report(self.now, &instance);
                 self.drain();
                 self.watching.turn_ends();
                 report
+            }
+            Request::Metrics => Ok(metrics::text(&self.node, self.now).into()),
+            Request::Usage { since_day } => {
+                serde_json::to_value(self.node.usage(self.now, since_day)).map_err(|e| e.to_string())
             }
             Request::Stop => {
                 self.is_stopping = true;
@@ -460,7 +558,9 @@ impl Live {
         self.drain();
         for order in std::mem::take(&mut self.links.orders) {
             if let Order::Event(event) = order {
-                log(&event);
+                events::log(&event);
+            } else if let Order::Errand(errand @ Errand::Store(_)) = order {
+                self.perform(errand);
             }
         }
         self.watching.turn_ends();
@@ -468,33 +568,14 @@ impl Live {
     }
 }
 
+fn wall_clock() -> WallTime {
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    WallTime::from_nanos(u64::try_from(wall.as_nanos()).unwrap_or(u64::MAX))
+}
+
 /// Different for each start; nothing that must stay secret depends on it alone.
 fn seed(wall: WallTime) -> u64 {
     use std::hash::{BuildHasher, RandomState};
     // The hasher's keys come from the system's random numbers.
     RandomState::new().hash_one(wall.as_nanos())
-}
-
-fn log(event: &Event) {
-    match event {
-        Event::Log { instance, level, text } => match level {
-            LogLevel::Debug => tracing::debug!(target: "module", instance, "{text}"),
-            LogLevel::Info => tracing::info!(target: "module", instance, "{text}"),
-            LogLevel::Warn => tracing::warn!(target: "module", instance, "{text}"),
-        },
-        Event::Started { instance } => tracing::info!("instance {instance} runs"),
-        Event::Erred { instance, fault } => tracing::warn!("instance {instance}: {fault}"),
-        Event::Failed { instance, fault, restart_in: Some(wait) } => {
-            tracing::warn!("instance {instance} failed: {fault}; it is started again in {} s", wait.as_secs_f64());
-        }
-        Event::Failed { instance, fault, restart_in: None } => {
-            tracing::warn!(
-                "instance {instance} failed for good: {fault}; `netserv module unload {instance}` frees its name"
-            );
-        }
-        Event::Unloaded { instance } => tracing::info!("instance {instance} is unloaded"),
-        Event::Note(text) => tracing::info!("{text}"),
-        // Only who started to signal wants to know that.
-        Event::Signal(_) => {}
-    }
 }

@@ -1,19 +1,24 @@
 //! Runs a module's tests: each case makes nodes that run the module on virtual time.
 
+mod net;
 mod packets;
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::Duration;
 
 use crate::base::id::LinkId;
 use crate::base::limits::{GROWTH_BYTES_MAX, SCRIPT_WAKEUPS_MAX};
+use crate::base::machine::{FixedMachine, MachineFacts};
 use crate::base::packet::{Offload, PacketMut};
 use crate::base::time::{Instant, WallTime};
 use crate::container::instance::LogLevel;
 use crate::container::module::Module;
-use crate::container::script::{self, CaseResult, Decoded, Leaving, PacketSpec, Sent, TestHost};
+use crate::container::script::{self, CaseResult, Decoded, Leaving, NetAnswer, NetOp, PacketSpec, Sent, TestHost};
 use crate::container::surroundings::CpuGuard;
+use crate::drivers::loopback_net::OUTSIDE;
+use crate::drivers::modtest::net::TestNet;
 use crate::drivers::module_dir::{self, ModuleDirError};
 use crate::node::{Command, Decision, Event, Input, LinkConfig, LinkKind, Node, NodeConfig, Output};
 
@@ -68,13 +73,14 @@ impl fmt::Display for TestReport {
     }
 }
 
-/// Runs the tests of the module in the folder `dir`: its `tests/*.luau`.
+/// Runs the tests of the module in the folder `dir`: its `tests/*.luau`. Libraries that it requires are in folders beside
+/// it, or in one of `libraries`.
 ///
 /// # Errors
 ///
 /// When there is no right module.
-pub fn test(dir: &Path) -> Result<TestReport, ModuleDirError> {
-    Ok(test_module(&module_dir::load(dir)?))
+pub fn test(dir: &Path, libraries: &[PathBuf]) -> Result<TestReport, ModuleDirError> {
+    Ok(test_module(&module_dir::load_to_run(dir, libraries)?))
 }
 
 /// Runs the tests of a module.
@@ -82,6 +88,28 @@ pub fn test(dir: &Path) -> Result<TestReport, ModuleDirError> {
 pub fn test_module(module: &Module) -> TestReport {
     let run = |path| script::run(&module.source, path, Box::new(Bench::new(module.clone())));
     TestReport { module: module.manifest.name.clone(), cases: module.source.test_paths().flat_map(run).collect() }
+}
+
+/// What an instance did by itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AloneReport {
+    /// What it logged: level and text.
+    pub log: Vec<(String, String)>,
+    /// What it did wrong.
+    pub faults: Vec<String>,
+}
+
+/// Runs a module on virtual time for so long, with its sockets in memory and no packets.
+///
+/// # Errors
+///
+/// Why it was not loaded, or that it never comes to rest.
+pub fn run_alone(module: &Module, time: Duration) -> Result<AloneReport, String> {
+    let mut bench = Bench::new(module.clone());
+    let number = bench.new_node(None, toml::Table::new())?;
+    let node = bench.node(number)?;
+    node.advance(time)?;
+    Ok(AloneReport { log: std::mem::take(&mut node.log), faults: std::mem::take(&mut node.faults) })
 }
 
 /// The nodes of one script.
@@ -96,6 +124,8 @@ struct Bench {
 struct TestNode {
     node: Node,
     now: Instant,
+    /// What the module is told of the machine.
+    machine: Rc<FixedMachine>,
     /// When the node wants to be woken.
     deadline: Option<Instant>,
     /// By which link the last packet came.
@@ -103,6 +133,7 @@ struct TestNode {
     left: Vec<Leaving>,
     log: Vec<(String, String)>,
     faults: Vec<String>,
+    net: TestNet,
 }
 
 impl Bench {
@@ -117,7 +148,13 @@ impl Bench {
 }
 
 impl TestHost for Bench {
-    fn new_node(&mut self, properties: toml::Table) -> Result<usize, String> {
+    fn new_node(&mut self, entry: Option<String>, properties: toml::Table) -> Result<usize, String> {
+        let mut module = self.module.clone();
+        if let Some(entry) = entry {
+            let mut manifest = (*module.manifest).clone();
+            manifest.entry = entry;
+            module.manifest = std::rc::Rc::new(manifest);
+        }
         let mut node = Node::new(NodeConfig {
             flows_max: FLOWS,
             capture: Vec::new(),
@@ -128,10 +165,22 @@ impl TestHost for Bench {
         node.add_link(LinkConfig { name: "front".to_owned(), kind: LinkKind::Inline { to: BACK } });
         node.add_link(LinkConfig { name: "back".to_owned(), kind: LinkKind::Inline { to: FRONT } });
         let now = Instant::START;
-        let mut node =
-            TestNode { node, now, deadline: None, last_from: FRONT, left: vec![], log: vec![], faults: vec![] };
-        let command = Command::Load { module: self.module.clone(), name: Some(INSTANCE.to_owned()), properties };
+        let machine = Rc::new(FixedMachine::default());
+        node.set_machine(machine.clone());
+        let mut node = TestNode {
+            node,
+            now,
+            machine,
+            deadline: None,
+            last_from: FRONT,
+            left: vec![],
+            log: vec![],
+            faults: vec![],
+            net: TestNet::default(),
+        };
+        let command = Command::Load { module, name: Some(INSTANCE.to_owned()), properties, grant: None };
         node.command(command)?;
+        node.settle()?;
         self.nodes.push(node);
         Ok(self.forgotten + self.nodes.len() - 1)
     }
@@ -177,8 +226,25 @@ impl TestHost for Bench {
         Ok(std::mem::take(&mut self.node(node)?.faults))
     }
 
+    fn set_machine(&mut self, node: usize, facts: MachineFacts) -> Result<(), String> {
+        let node = self.node(node)?;
+        let change = node.machine.set(facts);
+        node.node.handle(node.now, Input::MachineChanged(change));
+        node.drain();
+        Ok(())
+    }
+
+    fn net(&mut self, node: usize, op: NetOp) -> Result<NetAnswer, String> {
+        let node = self.node(node)?;
+        let opened = node.net.begin(&op)?;
+        node.settle()?;
+        Ok(node.net.outside.answer(&op, opened))
+    }
+
     fn unload(&mut self, node: usize) -> Result<(), String> {
-        self.node(node)?.command(Command::Unload { name: INSTANCE.to_owned() })
+        let node = self.node(node)?;
+        node.command(Command::Unload { name: INSTANCE.to_owned() })?;
+        node.settle()
     }
 
     fn end_case(&mut self) -> Vec<String> {
@@ -198,7 +264,8 @@ impl TestNode {
                     self.node.recycle(packet);
                 }
                 // Nobody signals in a test of a module.
-                Output::Steer(_) | Output::Errand(_) | Output::Net(_) => {}
+                Output::Steer(_) | Output::Errand(_) => {}
+                Output::Net(output) => self.net.net.perform(output),
                 Output::Answer(_, result) => answer = Some(result.map(|_| ()).map_err(|error| error.to_string())),
                 Output::Event(event) => self.event(event),
                 Output::Idle { deadline } => {
@@ -207,6 +274,24 @@ impl TestNode {
                 }
             }
         }
+    }
+
+    /// Gives the node what happens to its sockets, until nothing more does.
+    fn settle(&mut self) -> Result<(), String> {
+        self.drain();
+        for _ in 0..SCRIPT_WAKEUPS_MAX {
+            let (node, now) = (&mut self.node, self.now);
+            let TestNet { net, outside } = &mut self.net;
+            let came = net.next_event(|socket, event| match socket.instance {
+                OUTSIDE => outside.happened(socket.number, event),
+                _ => node.handle(now, Input::Net(socket, event)),
+            });
+            if !came {
+                return Ok(());
+            }
+            self.drain();
+        }
+        Err(format!("the module's sockets do not come to rest: more than {SCRIPT_WAKEUPS_MAX} events at one time"))
     }
 
     fn event(&mut self, event: Event) {
@@ -220,7 +305,11 @@ impl TestNode {
                 self.log.push((level.to_owned(), text));
             }
             Event::Erred { fault, .. } | Event::Failed { fault, .. } => self.faults.push(fault.to_string()),
-            Event::Started { .. } | Event::Unloaded { .. } | Event::Signal(_) | Event::Note(_) => {}
+            Event::Started { .. }
+            | Event::OverBudget { .. }
+            | Event::Unloaded { .. }
+            | Event::Signal(_)
+            | Event::Note(_) => {}
         }
     }
 
@@ -245,7 +334,8 @@ impl TestNode {
         if let Decision::Forward(link) = decision {
             self.left.insert(0, Leaving { bytes: out, back: link == from });
         }
-        self.drain();
+        // A module that never rests is found by the next call that can say so.
+        let _ = self.settle();
         Sent { verdict, reason, changed, packets: std::mem::take(&mut self.left) }
     }
 
@@ -258,7 +348,7 @@ impl TestNode {
             };
             self.now = self.now.max(deadline);
             self.node.handle(self.now, Input::Wakeup);
-            self.drain();
+            self.settle()?;
         }
         Err(format!("more than {SCRIPT_WAKEUPS_MAX} timers fired; advance by less, or make the timers slower"))
     }

@@ -4,9 +4,10 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use crate::base::limits::{MODULE_BYTES_MAX, MODULE_FILES_MAX};
+use crate::base::limits::{LIBRARIES_MAX, MODULE_BYTES_MAX, MODULE_FILES_MAX};
 use crate::container::module::{Module, ModuleError};
-use crate::container::source::ModuleSource;
+use crate::container::resolver;
+use crate::container::source::{MANIFEST_PATH, ModuleSource};
 
 /// Folders within folders of a module.
 const DEPTH_MAX: usize = 8;
@@ -20,6 +21,34 @@ const ENTRIES_MAX: usize = 4 * MODULE_FILES_MAX;
 /// What is wrong with the folder or the module.
 pub fn load(dir: &Path) -> Result<Module, ModuleDirError> {
     Module::check(read(dir)?).map_err(|error| ModuleDirError::Module { dir: dir.to_owned(), error })
+}
+
+/// Reads the folder `dir` and checks the module in it, with the libraries that it requires: those in folders of their
+/// name beside it, or in one of `places`.
+///
+/// # Errors
+///
+/// What is wrong with the folder or the module, or which libraries are missing.
+pub fn load_to_run(dir: &Path, places: &[PathBuf]) -> Result<Module, ModuleDirError> {
+    let module = load(dir)?;
+    let beside = fs::canonicalize(dir).ok().and_then(|dir| dir.parent().map(Path::to_owned));
+    let places: Vec<&PathBuf> = places.iter().chain(&beside).collect();
+    let mut libraries: Vec<Module> = Vec::new();
+    let mut names: Vec<String> = module.manifest.requires.keys().cloned().collect();
+    while let Some(name) = names.pop() {
+        if libraries.len() > LIBRARIES_MAX || libraries.iter().any(|library| library.manifest.name == name) {
+            continue;
+        }
+        // What is not there is told by whoever looks for what fits.
+        let Some(folder) = places.iter().map(|place| place.join(&name)).find(|dir| dir.join(MANIFEST_PATH).is_file())
+        else {
+            continue;
+        };
+        let library = load(&folder)?;
+        names.extend(library.manifest.requires.keys().cloned());
+        libraries.push(library);
+    }
+    resolver::bind(module, &libraries).map_err(|error| ModuleDirError::Module { dir: dir.to_owned(), error })
 }
 
 /// Reads all files of the folder `dir`. Names that begin with "." or end in "~" are passed over.

@@ -16,6 +16,8 @@ use crate::drivers::safe_file;
 pub struct Packed {
     /// Its manifest.
     pub manifest: Manifest,
+    /// The module, not bound to libraries.
+    pub module: Module,
     /// The package: what is served and stored.
     pub bytes: Arc<[u8]>,
     /// SHA-256 of the package: what a request names.
@@ -67,8 +69,8 @@ impl Packed {
         to_hex(&self.digest)
     }
 
-    fn of(manifest: Manifest, bytes: Vec<u8>) -> Packed {
-        Packed { manifest, digest: sha256(&bytes), bytes: bytes.into() }
+    fn of(module: Module, bytes: Vec<u8>) -> Packed {
+        Packed { manifest: (*module.manifest).clone(), module, digest: sha256(&bytes), bytes: bytes.into() }
     }
 }
 
@@ -81,7 +83,7 @@ pub fn pack(dir: &Path) -> Result<Packed, PackingError> {
     let module = module_dir::load(dir)?;
     let packed = package::pack(&module.source);
     let bytes = packed.map_err(|error| PackingError::Package { path: dir.to_owned(), error })?;
-    Ok(Packed::of((*module.manifest).clone(), bytes))
+    Ok(Packed::of(module, bytes))
 }
 
 /// Reads a package file, and checks the module in it.
@@ -96,6 +98,21 @@ pub fn read(path: &Path) -> Result<Packed, PackingError> {
     check(bytes, path)
 }
 
+/// Reads the module at `path`: a folder or a package.
+///
+/// # Errors
+///
+/// What is wrong with it.
+pub fn load(path: &Path) -> Result<Module, PackingError> {
+    if path.is_dir() {
+        return Ok(module_dir::load(path)?);
+    }
+    let read = safe_file::read(path, PACKAGE_BYTES_MAX);
+    let (bytes, _) = read.map_err(|error| PackingError::Read { path: path.to_owned(), error })?;
+    let source = package::unpack(&bytes).map_err(|error| PackingError::Package { path: path.to_owned(), error })?;
+    Module::check(source).map_err(|error| PackingError::Module { path: path.to_owned(), error })
+}
+
 /// Checks a package and the module in it; `from` is where it came from, for errors.
 ///
 /// # Errors
@@ -105,5 +122,5 @@ pub fn check(bytes: Vec<u8>, from: &Path) -> Result<Packed, PackingError> {
     let path_of = || from.to_owned();
     let source = package::unpack(&bytes).map_err(|error| PackingError::Package { path: path_of(), error })?;
     let module = Module::check(source).map_err(|error| PackingError::Module { path: path_of(), error })?;
-    Ok(Packed::of((*module.manifest).clone(), bytes))
+    Ok(Packed::of(module, bytes))
 }

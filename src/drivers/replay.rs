@@ -15,11 +15,14 @@ use std::io::{self, Read, Write};
 use std::path::Path;
 
 use crate::base::id::LinkId;
-use crate::base::limits::{FLOWS_DEFAULT, PACKET_BYTES_MAX, REPLAY_EVENTS_MAX, REPLAY_WAKEUPS_PER_GAP_MAX};
+use crate::base::limits::{
+    FLOWS_DEFAULT, PACKET_BYTES_MAX, REPLAY_EVENTS_MAX, REPLAY_REFUSALS_MAX, REPLAY_WAKEUPS_PER_GAP_MAX,
+};
 use crate::base::packet::{Offload, Packet, PacketMut};
 use crate::base::time::{Instant, WallTime};
 use crate::container::module::Module;
 use crate::container::surroundings::CpuGuard;
+use crate::drivers::loopback_net;
 use crate::drivers::replay::reader::{CaptureError, CaptureReader, Frame};
 use crate::drivers::replay::relink::{Onward, Relink};
 use crate::drivers::replay::report::{EventReport, FileReport, Flows, ModuleReport, Report};
@@ -28,6 +31,9 @@ use crate::node::{
     Command, CommandError, Decision, Input, InstanceView, LinkConfig, LinkKind, Node, NodeConfig, Output,
 };
 use crate::wire::frame::{self, FrameContent};
+
+/// What a module is told that opens a socket.
+const NO_NETWORK: &str = "there is no network in a replay";
 
 /// A capture file that is opened when its turn comes.
 pub struct Capture<'a> {
@@ -234,7 +240,8 @@ impl<'o> Replay<'o> {
     fn load(&mut self, number: u64, order: ModuleOrder) -> Result<(), ReplayError> {
         let module = order.name.clone().unwrap_or_else(|| order.module.manifest.name.clone());
         let ModuleOrder { module: checked, name, properties } = order;
-        self.node.handle(self.now, Input::Command(number, Command::Load { module: checked, name, properties }));
+        self.node
+            .handle(self.now, Input::Command(number, Command::Load { module: checked, name, properties, grant: None }));
         let mut answer = None;
         self.drain_with(|of, result| answer = (of == number).then_some(result))?;
         match answer {
@@ -391,6 +398,7 @@ impl<'o> Replay<'o> {
         &mut self,
         mut answered: impl FnMut(u64, crate::node::Answer),
     ) -> Result<Option<Instant>, ReplayError> {
+        let mut refusals_left = REPLAY_REFUSALS_MAX;
         loop {
             match self.node.poll() {
                 Output::Transmit { packet, .. } => {
@@ -399,7 +407,15 @@ impl<'o> Replay<'o> {
                 }
                 // All packets of the files are given to the node, whatever it asks for.
                 // Nobody signals in a replay.
-                Output::Steer(_) | Output::Errand(_) | Output::Net(_) => {}
+                Output::Steer(_) | Output::Errand(_) => {}
+                Output::Net(output) => {
+                    if let Some((socket, event)) = loopback_net::refusal(&output, NO_NETWORK)
+                        && refusals_left > 0
+                    {
+                        refusals_left -= 1;
+                        self.node.handle(self.now, Input::Net(socket, event));
+                    }
+                }
                 Output::Answer(number, answer) => answered(number, answer),
                 Output::Event(event) => {
                     if self.report.events.len() < REPLAY_EVENTS_MAX {

@@ -5,22 +5,30 @@ use std::collections::BTreeSet;
 use crate::base::filter::Filter;
 use crate::base::id::InstanceId;
 use crate::base::limits;
-use crate::base::net::{NetEvent, NetOutput, SocketId};
+use crate::base::net::NetOutput;
 use crate::base::time::Instant;
 use crate::base::timer::Timer;
 use crate::container::fault::Fault;
+use crate::container::grant::Grant;
 use crate::container::module::Module;
 use crate::controller::Ended;
 use crate::controller::instances::{Consequence, InstanceState};
+use crate::node::updates::Change;
 use crate::node::{Answer, Command, CommandError, Event, LinkKind, Node, Output};
 
 impl Node {
     pub(crate) fn obey(&mut self, now: Instant, command: Command) -> Answer {
         match command {
-            Command::Load { module, name, properties } => self.load(now, module, name, &properties),
+            Command::Load { module, name, properties, grant } => {
+                self.load(now, module, name, &properties, grant.as_deref())
+            }
+            Command::Update { name, module, properties, grant, drain } => {
+                self.update(now, name, module, Change { properties, grant, drain })
+            }
             Command::Unload { name } => {
                 let id =
                     self.instances.by_name(&name).ok_or_else(|| CommandError::NoInstance { name: name.clone() })?;
+                self.end_versions_before(now, id, "the instance was unloaded");
                 self.stop_instance(now, id, "unloaded");
                 self.filters_changed();
                 self.instance_gone(now, &name, &Ended::Unloaded);
@@ -29,41 +37,64 @@ impl Node {
         }
     }
 
-    fn load(&mut self, now: Instant, module: Module, name: Option<String>, properties: &toml::Table) -> Answer {
+    fn load(
+        &mut self,
+        now: Instant,
+        module: Module,
+        name: Option<String>,
+        properties: &toml::Table,
+        grant: Option<&Grant>,
+    ) -> Answer {
+        let module = grant.map_or_else(|| module.clone(), |grant| grant.narrow(module.clone()));
         if module.manifest.needs_to_hold_packets()
             && let Some(tap) = self.links.iter().find(|link| link.config.kind == LinkKind::Tap)
         {
             let (module, link) = (module.manifest.name.clone(), tap.config.name.clone());
             return Err(CommandError::Tap { module, link });
         }
-        let slot = self.instances.load(now, module, name, properties)?;
+        let slot = self.instances.load(now, module, name, properties, grant)?;
         let (id, instance) = (slot.id, slot.name.clone());
         self.event(Event::Started { instance });
-        self.take_effects(now, id, None);
+        self.called(now, id, Ok(()));
         self.filters_changed();
         Ok(id)
     }
 
     /// Lets an instance say good-bye and forgets it. The caller changes the filters.
     pub(crate) fn stop_instance(&mut self, now: Instant, id: InstanceId, reason: &str) {
-        let Some(slot) = self.instances.get(id) else { return };
+        if let Some(instance) = self.retire(now, id, reason) {
+            self.put_output(NetOutput::CloseAll(id));
+            self.event(Event::Unloaded { instance });
+        }
+    }
+
+    /// The same without a word; answers what it was called.
+    pub(crate) fn retire(&mut self, now: Instant, id: InstanceId, reason: &str) -> Option<String> {
+        let slot = self.instances.get(id)?;
         let name = slot.name.clone();
         let result = slot.instance.as_mut().map_or(Ok(()), |instance| instance.stop(now, reason));
         self.take_effects(now, id, None);
+        self.settle(now, id);
         if let Err(fault) = result {
             self.event(Event::Erred { instance: name.clone(), fault });
         }
+        self.book(now, id);
         self.instances.remove(id);
-        self.outputs.push_back(Output::Net(NetOutput::CloseAll(id)));
-        self.timers
-            .retain(|timer| !matches!(timer, Timer::Module(owner, _) | Timer::InstanceRestart(owner) if *owner == id));
-        self.event(Event::Unloaded { instance: name });
+        self.services_lost(id, reason);
+        self.timers.retain(|timer| {
+            let of = [Timer::InstanceRestart(id), Timer::InstanceBudget(id)];
+            !of.contains(timer) && !matches!(timer, Timer::Module(owner, _) if *owner == id)
+        });
+        Some(name)
     }
 
     /// Counts what an instance did wrong, and draws the consequence.
     pub(crate) fn fault(&mut self, now: Instant, id: InstanceId, fault: Fault) {
         let Some(slot) = self.instances.get(id) else { return };
         let instance = slot.name.clone();
+        if slot.is_draining() {
+            return self.fault_while_draining(now, id, instance, fault);
+        }
         let restart_in = match slot.fault(now, &fault) {
             Consequence::Tolerated => return self.event(Event::Erred { instance, fault }),
             Consequence::RestartIn(delay) => {
@@ -73,7 +104,8 @@ impl Node {
             Consequence::Unloaded => None,
         };
         self.timers.retain(|timer| !matches!(timer, Timer::Module(owner, _) if *owner == id));
-        self.outputs.push_back(Output::Net(NetOutput::CloseAll(id)));
+        self.put_output(NetOutput::CloseAll(id));
+        self.services_lost(id, "it failed");
         let gone = restart_in.is_none().then(|| (instance.clone(), fault.to_string()));
         self.event(Event::Failed { instance, fault, restart_in });
         if let Some((instance, why)) = gone {
@@ -82,31 +114,20 @@ impl Node {
         }
     }
 
-    /// Something happened to a socket of an instance.
-    pub(crate) fn net_event(&mut self, now: Instant, socket: SocketId, event: NetEvent<'_>) {
-        let id = socket.instance;
-        let Some(instance) = self.instances.get(id).and_then(|slot| slot.instance.as_mut()) else { return };
-        let result = instance.on_net(now, socket, event);
-        self.take_effects(now, id, None);
-        if let Err(fault) = result {
-            self.fault(now, id, fault);
-        }
-    }
-
     pub(crate) fn expire_timers(&mut self, now: Instant) {
         while let Some(timer) = self.timers.expire(now) {
             match timer {
                 Timer::FlowSweep => self.sweep(now),
-                Timer::Module(id, number) => {
-                    let Some(slot) = self.instances.get(id) else { continue };
-                    let Some(instance) = slot.instance.as_mut() else { continue };
-                    let result = instance.on_timer(now, number);
-                    self.take_effects(now, id, None);
-                    if let Err(fault) = result {
-                        self.fault(now, id, fault);
-                    }
+                Timer::Module(id, number) => self.timer_due(now, id, number),
+                Timer::InstanceBudget(id) => self.resume(now, id),
+                Timer::LedgerSave => {
+                    self.save_usage(now);
+                    self.timers.set(now + limits::LEDGER_SAVE_PERIOD, Timer::LedgerSave);
                 }
                 Timer::InstanceRestart(id) => self.restart(now, id),
+                Timer::Drain(id) => self.drain_timer(now, id),
+                Timer::Watches => self.look_at_watches(now),
+                Timer::ServiceCalls => self.expire_calls(now),
                 Timer::Signaling => {}
             }
         }
@@ -114,7 +135,8 @@ impl Node {
     }
 
     fn restart(&mut self, now: Instant, id: InstanceId) {
-        let surroundings = self.instances.surroundings();
+        let Some(name) = self.instances.get(id).map(|slot| slot.name.clone()) else { return };
+        let surroundings = self.instances.surroundings(&name);
         let Some(slot) = self.instances.get(id) else { return };
         if !matches!(slot.state, InstanceState::Waiting { .. }) {
             return;
@@ -124,7 +146,7 @@ impl Node {
             Ok(()) => {
                 self.flows.borrow_mut().reset_rules(id);
                 self.event(Event::Started { instance });
-                self.take_effects(now, id, None);
+                self.called(now, id, Ok(()));
             }
             Err(fault) => self.fault(now, id, fault),
         }

@@ -1,5 +1,9 @@
 //! One packet's way through the node.
 
+use std::time::Duration;
+
+use smallvec::SmallVec;
+
 use crate::base::id::{InstanceId, LinkId};
 use crate::base::limits;
 use crate::base::packet::{Offload, Packet, PacketMut};
@@ -9,6 +13,7 @@ use crate::base::timer::Timer;
 use crate::container::fault::Fault;
 use crate::container::instance::{Action, Effect, SendTo, Verdict};
 use crate::container::manifest::{Changes, Sees};
+use crate::controller::instances::Deferred;
 use crate::node::flows::{Chain, Ended, Hook, HookAction, Seen, Touched};
 use crate::node::fragments::FragmentKey;
 use crate::node::key::FlowKey;
@@ -85,7 +90,10 @@ impl Node {
             Fragment::First(_) => self.first_fragment(place, header, packet),
             Fragment::Later(_) => self.later_fragment(place, &header),
         };
-        self.decision(place, fate, bytes)
+        let decision = self.decision(place, fate, bytes);
+        self.carry_signals(now);
+        self.carry_calls(now);
+        decision
     }
 
     fn refuse(&mut self, link: LinkId, packet: &PacketMut<'_>, reason: DropReason) -> Decision {
@@ -134,7 +142,10 @@ impl Node {
         }
         found.sort_unstable();
         found.dedup();
+        // An updated module stays where its first version was.
+        found.sort_by_key(|id| self.instances.place_of(*id));
         found.truncate(limits::CHAIN_MAX);
+        self.admit(now, flow, &mut found);
         // Later fragments are counted for those who look at the flow, but no handler sees them.
         let whole = !matches!(header.fragment, Fragment::Later(_));
         let action = if whole { HookAction::Call } else { HookAction::Pass };
@@ -143,6 +154,23 @@ impl Node {
         if !self.sweep_is_set {
             self.sweep_is_set = true;
             self.timers.set(now + limits::FLOW_SWEEP_PERIOD, Timer::FlowSweep);
+        }
+    }
+
+    /// Leaves those in `found` who may look at one more flow, and lets the others of its chain go.
+    fn admit(&mut self, now: Instant, flow: u32, found: &mut Vec<InstanceId>) {
+        let old: SmallVec<[InstanceId; 2]> = self.flows.borrow().chain(flow).iter().map(|hook| hook.instance).collect();
+        found.retain(|id| {
+            let admits = old.contains(id) || self.instances.get(*id).is_some_and(|slot| slot.admit_flow());
+            if !admits {
+                self.limit_hit(now, *id, "flows", Duration::ZERO);
+            }
+            admits
+        });
+        for id in old.iter().filter(|id| !found.contains(id)) {
+            if let Some(slot) = self.instances.get(*id) {
+                slot.flows = slot.flows.saturating_sub(1);
+            }
         }
     }
 
@@ -188,24 +216,19 @@ impl Node {
                         return Fate::Split;
                     }
                     match self.call(place, hook.instance, &header, packet) {
-                        Action::Pass => {}
-                        Action::Changed => match Header::parse(packet.bytes(), packet.truncated) {
+                        Ok(Action::Pass) => {}
+                        Ok(Action::Changed) => match Header::parse(packet.bytes(), packet.truncated) {
                             Ok(changed) => header = changed,
                             Err(reason) => return Fate::Drop(reason),
                         },
-                        Action::Drop => return Fate::Drop(self.drop_reason(hook.instance)),
-                        Action::Reply => return Fate::Back,
+                        Ok(Action::Drop) => return Fate::Drop(DropReason::ModuleVerdict),
+                        Ok(Action::Reply) => return Fate::Back,
+                        Err(reason) => return Fate::Drop(reason),
                     }
                 }
             }
         }
         Fate::Onward
-    }
-
-    /// Why an instance's packet is dropped: by its verdict, or because it cannot give one.
-    fn drop_reason(&mut self, instance: InstanceId) -> DropReason {
-        let runs = self.instances.get(instance).is_some_and(|slot| slot.instance.is_some());
-        if runs { DropReason::ModuleVerdict } else { DropReason::ModuleFault }
     }
 
     fn count_native(&mut self, instance: InstanceId, packets: u32) {
@@ -254,17 +277,31 @@ impl Node {
         }
     }
 
-    /// Shows a packet to an instance.
-    fn call(&mut self, place: Place, id: InstanceId, header: &Header, packet: &mut PacketMut<'_>) -> Action {
+    /// Shows a packet to an instance. If it cannot judge, its manifest says what becomes of the packet; an error is why it
+    /// is dropped.
+    fn call(
+        &mut self,
+        place: Place,
+        id: InstanceId,
+        header: &Header,
+        packet: &mut PacketMut<'_>,
+    ) -> Result<Action, DropReason> {
         let flow = self.flows.borrow().id(place.flow);
-        let Some(slot) = self.instances.get(id) else { return Action::Pass };
-        let on_fault = if slot.manifest().passes_on_fault { Action::Pass } else { Action::Drop };
-        let Some(instance) = slot.instance.as_mut() else { return on_fault };
+        let Some(slot) = self.instances.get(id) else { return Ok(Action::Pass) };
+        let passes = slot.manifest().passes_on_fault;
+        let unjudged = |reason| if passes { Ok(Action::Pass) } else { Err(reason) };
+        if slot.waits_until.is_some() {
+            slot.packets_unseen += u64::from(place.segments);
+            return unjudged(DropReason::ModuleBudget);
+        }
+        let Some(instance) = slot.instance.as_mut() else { return unjudged(DropReason::ModuleFault) };
         slot.packets_seen += u64::from(place.segments);
         // Padding of the link is no part of the packet that a module sees.
         let len = packet.len();
         let _ = packet.resize(header.end as usize);
         let result = instance.on_packet(place.now, place.link, flow, header, packet);
+        let is_behind = slot.meter.is_behind(instance);
+        slot.meter.packets(place.segments, result.as_ref().is_ok_and(|verdict| verdict.action != Action::Pass));
         match result {
             Ok(Verdict { action, whole_flow }) => {
                 if action == Action::Pass {
@@ -275,13 +312,17 @@ impl Node {
                     self.flows.borrow_mut().set_rule(place.flow, id, rule);
                 }
                 self.take_effects(place.now, id, Some(place.link));
-                action
+                if is_behind {
+                    self.settle(place.now, id);
+                }
+                Ok(action)
             }
             Err(fault) => {
                 let _ = packet.resize(len);
                 self.take_effects(place.now, id, Some(place.link));
+                self.settle(place.now, id);
                 self.fault(place.now, id, fault);
-                on_fault
+                unjudged(DropReason::ModuleFault)
             }
         }
     }
@@ -299,8 +340,9 @@ impl Node {
                 Effect::SetTimer { number, delay } => {
                     self.timers.set(now + delay.max(limits::MODULE_TIMER_MIN), Timer::Module(id, number));
                 }
-                Effect::Send { bytes, to } => self.inject(bytes, to, link),
-                Effect::Net(output) => self.outputs.push_back(Output::Net(output)),
+                Effect::Send { bytes, to } => self.inject(now, id, bytes, to, link),
+                Effect::Net(output) => self.net_output(now, id, output),
+                Effect::GoOn if slot.waits_until.is_some() => slot.deferred.push_back(Deferred::GoOn),
                 Effect::GoOn => {
                     let result = slot.instance.as_mut().map_or(Ok(()), |instance| instance.go_on(now));
                     if let Err(fault) = result {
@@ -308,12 +350,18 @@ impl Node {
                     }
                 }
                 Effect::TaskFailed { message } => self.fault(now, id, Fault::Raised { message }),
+                Effect::Watch => self.set_watches(now),
+                Effect::Signal(order) => self.module_signals.begin(id, order),
+                Effect::Provide { name, functions } => self.provide(id, &name, functions),
+                Effect::Withdraw { name } => self.withdraw(id, &name),
+                Effect::Call(call) => self.calls.begin(id, call),
+                Effect::Return { call, result } => self.calls.end(call, result),
             }
         }
     }
 
     /// Sends a packet that a module made.
-    fn inject(&mut self, bytes: Vec<u8>, to: SendTo, from: Option<LinkId>) {
+    fn inject(&mut self, now: Instant, id: InstanceId, bytes: Vec<u8>, to: SendTo, from: Option<LinkId>) {
         if self.links.is_empty() {
             return self.drops.add(DropReason::LinkDown, 1);
         }
@@ -325,6 +373,12 @@ impl Node {
         if Header::parse(&bytes, false).is_err() {
             return self.drops.add(DropReason::InjectedMalformed, 1);
         }
+        let Some(slot) = self.instances.get(id) else { return };
+        if !slot.budget.may_send(now, bytes.len()) {
+            self.drops.add(DropReason::ModuleBandwidth, 1);
+            return self.limit_hit(now, id, "bandwidth_out", Duration::ZERO);
+        }
+        slot.meter.injected(bytes.len());
         let stats = &mut self.links[usize::from(link.0)].stats;
         stats.packets_out += 1;
         stats.bytes_out += bytes.len() as u64;
@@ -342,13 +396,7 @@ impl Node {
     /// Tells those who want to know that a flow was forgotten.
     pub(crate) fn flow_ended(&mut self, now: Instant, ended: &Ended) {
         for hook in &ended.chain {
-            let Some(slot) = self.instances.get(hook.instance) else { continue };
-            let Some(instance) = slot.instance.as_mut().filter(|instance| instance.wants_flow_ends()) else { continue };
-            let result = instance.on_flow_end(now, &ended.record);
-            self.take_effects(now, hook.instance, None);
-            if let Err(fault) = result {
-                self.fault(now, hook.instance, fault);
-            }
+            self.tell_flow_end(now, hook.instance, &ended.record);
         }
     }
 }

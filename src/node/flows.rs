@@ -188,6 +188,15 @@ impl FlowTable {
         }
     }
 
+    /// From now on `new` stands where `old` stood, with the rules that it left.
+    pub(crate) fn replace_instance(&mut self, old: InstanceId, new: InstanceId) {
+        for hook in self.slots.iter_mut().flatten().flat_map(|flow| &mut flow.chain) {
+            if hook.instance == old {
+                hook.instance = new;
+            }
+        }
+    }
+
     /// Looks at the next part of the table and takes out one flow that has been silent for too long, if there is one.
     /// `budget` is how many slots may still be looked at.
     pub(crate) fn sweep(&mut self, now: Instant, budget: &mut usize) -> Option<Ended> {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use crate::base::id::InstanceId;
 use crate::base::limits;
 use crate::base::time::Instant;
 use crate::node::flows::Chain;
@@ -46,6 +47,15 @@ impl FragmentTable {
     pub(crate) fn find(&mut self, now: Instant, key: &FragmentKey) -> Option<&First> {
         self.expire(now);
         self.firsts.get(key)
+    }
+
+    /// From now on `new` stands where `old` stood.
+    pub(crate) fn replace_instance(&mut self, old: InstanceId, new: InstanceId) {
+        for hook in self.firsts.values_mut().flat_map(|first| &mut first.chain) {
+            if hook.instance == old {
+                hook.instance = new;
+            }
+        }
     }
 
     fn expire(&mut self, now: Instant) {

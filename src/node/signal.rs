@@ -4,14 +4,16 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use crate::base::filter::{Filter, PortRange, address_of};
-use crate::base::id::LinkId;
+use crate::base::id::{InstanceId, LinkId};
 use crate::base::limits;
 use crate::base::packet::{Offload, Packet, PacketMut};
 use crate::base::stats::DropReason;
 use crate::base::time::Instant;
+use crate::container::module::Module;
 use crate::controller::api::{Asked, ControllerConfig, ControllerOutput, Facts, FetchId, FetchProblem};
 use crate::controller::trust::Trust;
 use crate::controller::{Controller, Ended};
+use crate::node::module_signals::Sent;
 use crate::node::{Command, Decision, Errand, Event, InstanceState, LinkKind, Node, Output};
 use crate::signaling::gist::Interception;
 use crate::signaling::io::{DatagramIn, Paths, SignalInput};
@@ -86,11 +88,21 @@ impl Node {
             has_more: false,
             probes: VecDeque::new(),
         };
+        signal.controller.set_libraries(self.libraries.clone());
         let facts = self.facts(now, &signal);
         signal.controller.restore(now, &facts, stored);
         self.signal = Some(Box::new(signal));
         self.filters_changed();
         self.pump(now);
+    }
+
+    /// The libraries that its owner installed, for modules that come by signalling and require them. What runs already
+    /// keeps its own.
+    pub fn set_libraries(&mut self, libraries: Vec<Module>) {
+        if let Some(signal) = &mut self.signal {
+            signal.controller.set_libraries(libraries.clone());
+        }
+        self.libraries = libraries;
     }
 
     /// What is captured for signalling.
@@ -155,6 +167,21 @@ impl Node {
     #[must_use]
     pub fn controller(&self) -> Option<&Controller> {
         self.signal.as_ref().map(|signal| &signal.controller)
+    }
+
+    /// Starts signalling for a module.
+    pub(crate) fn order_for_module(&mut self, now: Instant, order: Order, sent: Sent) -> Result<(), String> {
+        let signal = self.signal.as_mut().ok_or("signalling is switched off")?;
+        let id = signal.signaling.order(now, order)?;
+        // Before anything can be heard of it.
+        self.module_signals.sent(id, sent);
+        self.pump(now);
+        Ok(())
+    }
+
+    /// The address from which this node signals to `to`.
+    pub(crate) fn signal_source(&self, to: std::net::IpAddr) -> Option<std::net::IpAddr> {
+        self.signal.as_ref().and_then(|signal| signal.machine.source_for(to))
     }
 
     pub(crate) fn signal_input(&mut self, now: Instant, input: SignalInput<'_>) {
@@ -326,6 +353,7 @@ impl Node {
 
     fn take_nslp_event(&mut self, now: Instant, event: NslpEvent) {
         let NslpEvent::Asked { token, request, signed, authorisation, mri, .. } = event else {
+            let Some(event) = self.module_signals.hear(event) else { return };
             self.event(Event::Signal(Box::new(event)));
             return;
         };
@@ -339,6 +367,14 @@ impl Node {
         self.signal = Some(signal);
     }
 
+    /// What this instance uses its requester used.
+    fn belongs_to_requester(&mut self, id: InstanceId) {
+        let (Some(signal), Some(slot)) = (&self.signal, self.instances.get(id)) else { return };
+        if let Some(requester) = signal.controller.requester_of(&slot.name) {
+            slot.requester = requester;
+        }
+    }
+
     fn obey_controller(&mut self, now: Instant, output: ControllerOutput) {
         match output {
             ControllerOutput::Decide { token, decision } => {
@@ -348,15 +384,20 @@ impl Node {
                 }
             }
             ControllerOutput::Report { token, asks } => self.report_to(now, token, asks),
-            ControllerOutput::Load { name, module, properties } => {
-                let command = Command::Load { module, name: Some(name.clone()), properties };
-                let result = self.obey(now, command).map(|_| ()).map_err(|e| e.to_string());
+            ControllerOutput::Load { name, module, properties, grant } => {
+                let command = Command::Load { module, name: Some(name.clone()), properties, grant: Some(grant) };
+                let result = self.obey(now, command);
+                if let Ok(id) = result {
+                    self.belongs_to_requester(id);
+                }
+                let result = result.map(|_| ()).map_err(|e| e.to_string());
                 if let Some(signal) = &mut self.signal {
                     signal.controller.loaded(now, &name, result);
                 }
             }
             ControllerOutput::Unload { name, reason } => {
                 if let Some(id) = self.instances.by_name(&name) {
+                    self.end_versions_before(now, id, &reason);
                     self.stop_instance(now, id, &reason);
                     self.filters_changed();
                 }
@@ -420,6 +461,7 @@ impl Node {
                     InstanceState::Running => "running",
                     InstanceState::Waiting { .. } => "waiting",
                     InstanceState::Failed => "failed",
+                    InstanceState::Draining { .. } => "draining",
                 };
                 ReportItem::Module {
                     lifetime_s: signal.controller.expires_in(now, &view.name).map(|left| left.as_secs() as u32),

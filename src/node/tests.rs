@@ -1,5 +1,9 @@
+mod budgets;
+mod machine;
 mod modules;
+mod services;
 mod signal;
+mod updates;
 
 use etherparse::PacketBuilder;
 

@@ -265,8 +265,8 @@ attacks! {
     "a counter of another's making", Packet, Raised("init.luau:1:"), "ctx:counter('seen').add({ name = 'x' }, 1)";
     "flows of nonsense", Packet, Harmless, "ctx:flows(-1) ctx:flows(1e308) ctx:flow(1e308) ctx:flow(-5)";
     "random numbers of nonsense", Packet, Raised("random numbers go from 1"), "ctx:random(-5)";
-    "a report that holds itself", Report, Raised("nested more than 16 deep"), "local t = {} t.t = t return t";
-    "a report that is too deep", Report, Raised("nested more than 16 deep"),
+    "a report that holds itself", Report, Raised("nested more than 32 deep"), "local t = {} t.t = t return t";
+    "a report that is too deep", Report, Raised("nested more than 32 deep"),
         "local t = {} for i = 1, 1000 do t = { t } end return t";
     "a report that is too large", Report, Raised("takes more than 4194304 bytes"), "return { ('x'):rep(5000000) }";
     "a report of too many", Report, Raised("takes more than 4194304 bytes"), "return table.create(600000, 1)";

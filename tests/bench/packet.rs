@@ -119,7 +119,7 @@ impl World {
         let link = node.add_link(LinkConfig { name: "tun".to_owned(), kind: LinkKind::Tun });
         let hosts = prefixes(filter_count, wanted).iter().map(|p| p.to_string().into()).collect();
         let properties = toml::Table::from_iter([("hosts".to_owned(), toml::Value::Array(hosts))]);
-        let load = Command::Load { module: module(script), name: None, properties };
+        let load = Command::Load { module: module(script), name: None, properties, grant: None };
         node.handle(Instant::START, Input::Command(0, load));
         let mut world = World { node, link, room: vec![0; 2_048], now: Instant::START, count: 0 };
         world.drain();
@@ -219,7 +219,7 @@ fn flow_miss(group: &mut BenchmarkGroup<'_, Clock>, ran: &Ran, filters: usize) {
 
 fn wanted(group: &mut BenchmarkGroup<'_, Clock>, ran: &Ran, script: &Script, filters: usize) {
     let bytes = packet(SMALL_BYTES);
-    let mut world = World::new(script, filters, true, CpuGuard::Watch(Watch::default()));
+    let mut world = World::new(script, filters, true, CpuGuard::Watch(Watch::with_clock(platform::thread::cpu_ns)));
     measure(group, ran, &format!("{}/{filters}", script.name), |bencher| {
         bencher.iter(|| {
             let decision = world.pass(black_box(&bytes));

@@ -240,7 +240,7 @@ impl Node<'_> {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    fn ask(&self, words: &str) -> Output {
+    pub(crate) fn ask(&self, words: &str) -> Output {
         let script = format!("{NETSERV} {words} --control {}", self.control.display());
         self.world.command(&self.ns, &script).current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap()
     }
@@ -270,6 +270,13 @@ impl Node<'_> {
 
     pub(crate) fn load(&self, module: &str) -> Output {
         self.ask(&format!("module load {module}"))
+    }
+
+    /// What a module reports.
+    pub(crate) fn report(&self, name: &str) -> Value {
+        let output = self.ask(&format!("report {name}"));
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
     }
 
     pub(crate) fn unload(&self, name: &str) {

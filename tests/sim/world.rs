@@ -584,6 +584,7 @@ impl World {
             | Event::Started { .. }
             | Event::Erred { .. }
             | Event::Failed { .. }
+            | Event::OverBudget { .. }
             | Event::Unloaded { .. } => true,
         });
         heard

@@ -23,7 +23,7 @@ pub(super) fn route_to(destination: IpAddr, mark: Option<u32>) -> io::Result<Rou
     let Some(RouteNetlinkMessage::NewRoute(route)) = answer else {
         return Err(io::Error::from(io::ErrorKind::InvalidData));
     };
-    let (mut index, mut via) = (None, None);
+    let (mut index, mut via, mut source) = (None, None, None);
     for attribute in route.attributes {
         match attribute {
             RouteAttribute::Oif(oif) => index = Some(oif),
@@ -32,11 +32,13 @@ pub(super) fn route_to(destination: IpAddr, mark: Option<u32>) -> io::Result<Rou
             // An IPv4 route by way of an IPv6 neighbour.
             RouteAttribute::Via(RouteVia::Inet6(gateway)) => via = Some(gateway.into()),
             RouteAttribute::Via(RouteVia::Inet(gateway)) => via = Some(gateway.into()),
+            RouteAttribute::PrefSource(RouteAddress::Inet(own)) => source = Some(own.into()),
+            RouteAttribute::PrefSource(RouteAddress::Inet6(own)) => source = Some(own.into()),
             _ => {}
         }
     }
     let index = index.ok_or(io::ErrorKind::InvalidData)?;
-    Ok(Route { interface: name_of(index)?, via })
+    Ok(Route { interface: name_of(index)?, via, source })
 }
 
 #[expect(unsafe_code, reason = "if_indextoname has no safe wrapper")]
@@ -58,6 +60,6 @@ mod tests {
     #[test]
     fn this_machine_is_reached_by_the_loopback_interface() {
         let route = route_to("127.0.0.1".parse().unwrap(), None).unwrap();
-        assert_eq!(route, Route { interface: "lo".to_owned(), via: None });
+        assert_eq!((route.interface.as_str(), route.via), ("lo", None));
     }
 }

@@ -40,6 +40,11 @@ const TABLE_OWN: u32 = 7_802;
 /// and what comes to it.
 const TABLE_INBOUND: u32 = 7_803;
 const TABLES: [u32; 3] = [TABLE_FORWARDED, TABLE_OWN, TABLE_INBOUND];
+
+/// Whether a routing table is one of steering's own.
+pub(crate) fn is_own_table(table: u32) -> bool {
+    TABLES.contains(&table)
+}
 /// The TUN device's own address: the IPv4 dummy address (RFC 7600, section 4.8). The kernel's loose reverse-path check
 /// wants an interface to have one.
 const TUN_ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 8);

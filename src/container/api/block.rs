@@ -4,7 +4,10 @@
 //! before the module requires it. The description is the one source of `modules/netserv.d.luau` and of `docs/api/`
 //! ([`crate::container::reference`]).
 
-use crate::container::api::{Native, task};
+use crate::container::api::{
+    Native, address, bytes, crypto, dns, files, http, image, json, kv, lru, measure, metrics, node, service, signal,
+    task, tcp, tls, udp,
+};
 
 /// One function, method or constant of a block, for people and editors.
 pub(crate) struct Item {
@@ -42,7 +45,27 @@ pub(crate) struct Block {
 }
 
 /// All blocks, by name.
-pub(crate) const BLOCKS: &[&Block] = &[&task::BLOCK];
+pub(crate) const BLOCKS: &[&Block] = &[
+    &address::BLOCK,
+    &bytes::BLOCK,
+    &crypto::BLOCK,
+    &dns::BLOCK,
+    &files::BLOCK,
+    &http::BLOCK,
+    &image::BLOCK,
+    &json::BLOCK,
+    &kv::BLOCK,
+    &lru::BLOCK,
+    &measure::BLOCK,
+    &metrics::BLOCK,
+    &node::BLOCK,
+    &service::BLOCK,
+    &signal::BLOCK,
+    &task::BLOCK,
+    &tcp::BLOCK,
+    &tls::BLOCK,
+    &udp::BLOCK,
+];
 
 /// The block's place in [`BLOCKS`].
 pub(crate) fn find(name: &str) -> Option<usize> {

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::base::id::FlowId;
-use crate::base::limits::{MODULE_REPORT_BYTES_MAX, PACKET_BYTES_MAX};
+use crate::base::limits::{MODULE_REPORT_BYTES_MAX, PACKET_BYTES_MAX, UPDATE_STATE_BYTES_MAX};
 use crate::base::time::Instant;
 use crate::container::api::{Answer, malformed};
 use crate::container::instance::{Effect, LogLevel, SendTo};
@@ -209,4 +209,16 @@ pub(crate) fn report(host: &Host, arguments: &Arguments<'_>) -> Result<Answer, S
     let value = arguments.json(1, MODULE_REPORT_BYTES_MAX).map_err(|e| format!("report: {e}"))?;
     *host.report.borrow_mut() = Some(value);
     Ok(Answer::Nil)
+}
+
+/// Takes what `export_state` returned.
+pub(crate) fn exported(host: &Host, arguments: &Arguments<'_>) -> Result<Answer, String> {
+    let state = arguments.copied(1, UPDATE_STATE_BYTES_MAX).map_err(|e| format!("export_state: {e}"))?;
+    *host.handed_over.borrow_mut() = Some(state);
+    Ok(Answer::Nil)
+}
+
+/// The argument of `import_state`.
+pub(crate) fn imported(host: &Host, _: &Arguments<'_>) -> Result<Answer, String> {
+    Ok(host.handed_over.borrow_mut().take().map_or(Answer::Nil, Answer::Copied))
 }

@@ -2,13 +2,12 @@
 
 use std::net::IpAddr;
 
+use crate::base::limits::JSON_BYTES_MAX;
 use crate::container::api::Answer;
 use crate::container::api::effects::one_line;
 use crate::container::vm::arguments::Arguments;
 use crate::container::vm::host::Host;
 
-/// Bytes of a value as JSON text.
-const JSON_BYTES_MAX: usize = 1 << 20;
 /// Bytes that can be written as hexadecimal digits at once.
 const HEX_BYTES_MAX: usize = 1 << 20;
 /// Bytes of the name of a file to `require`.
@@ -76,26 +75,41 @@ pub(crate) fn json(host: &Host, arguments: &Arguments<'_>) -> Result<Answer, Str
     Ok(Answer::Bytes(text.map_err(|e| format!("json: {e}"))?.into_bytes()))
 }
 
-/// The path of the module's file that `require` means: `"./part"` and `"../part"` beside the file that asks, `"part"`
-/// from the module's folder; `part.luau` or `part/init.luau`.
+/// The path of the file that `require` means: `"./part"` and `"../part"` beside the file that asks, `"part"` from the
+/// module's folder; `part.luau` or `part/init.luau`; the entry of a library by its name alone. Files of a library have
+/// its name as their first folder, and reach only files of their own.
 pub(crate) fn resolve(host: &Host, arguments: &Arguments<'_>) -> Result<Answer, String> {
     let asked = arguments.bytes(1, "path")?;
     let shown = one_line(asked, FILE_NAME_BYTES_MAX);
     if shown.as_bytes() != asked {
-        return Err("require takes the path of a file of this module".to_owned());
+        return Err("require takes the path of a file of this module, or the name of a library".to_owned());
     }
     if shown.starts_with('@') {
         return Err(format!("there is no library \"{shown}\"; there is \"@netserv\""));
     }
-    let path = normalize(&arguments.caller(), &shown)
+    let caller = arguments.caller();
+    let (manifest, within, folder) = match host.library_of(&caller) {
+        Some((library, within)) => (&library.manifest, within, format!("{}/", library.manifest.name)),
+        None => (&host.manifest, caller.as_str(), String::new()),
+    };
+    if manifest.requires.contains_key(&shown) {
+        let library = host.libraries.get(&shown).ok_or_else(|| format!("the library \"{shown}\" is not there"))?;
+        return Ok(Answer::Bytes(format!("{shown}/{}", library.manifest.entry).into_bytes()));
+    }
+    let path = normalize(within, &shown)
         .ok_or_else(|| format!("\"{shown}\" is outside of the module's folder; only its own files can be required"))?;
     let candidates = [path.clone(), format!("{path}.luau"), format!("{path}/init.luau")];
-    let found = candidates.into_iter().find(|file| file.ends_with(".luau") && host.source.files.contains_key(file));
-    match found {
-        Some(file) => Ok(Answer::Bytes(file.into_bytes())),
+    let is_there = |file: &String| file.ends_with(".luau") && host.file(&format!("{folder}{file}")).is_some();
+    match candidates.into_iter().find(is_there) {
+        Some(file) if folder.is_empty() && host.library_of(&file).is_some() => {
+            Err(format!("\"{shown}\" is a file of a library; a library is required by its name alone"))
+        }
+        Some(file) => Ok(Answer::Bytes(format!("{folder}{file}").into_bytes())),
         None => {
             let file = path.strip_suffix(".luau").unwrap_or(&path);
-            Err(format!("there is no file \"{file}.luau\" in this module, which \"{shown}\" would mean"))
+            let hint =
+                if shown.contains(['/', '.']) { "" } else { "; libraries stand under [requires] in module.toml" };
+            Err(format!("there is no file \"{folder}{file}.luau\" in this module, which \"{shown}\" would mean{hint}"))
         }
     }
 }

@@ -1,7 +1,5 @@
 //! What names resolved to, so that a permission for a name holds for its addresses.
 
-#![allow(dead_code, reason = "the blocks on top of it come next")]
-
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 

@@ -9,12 +9,10 @@
 //!
 //! 1. [`listen`] or [`connect`] with the host, which checks permissions and limits; or [`Sockets::accept`].
 //! 2. [`Sockets::state`] until it is open.
-//! 3. [`Sockets::with_received`] or [`Sockets::take_received`]; what is left keeps the peer from sending more than
+//! 3. [`Sockets::take_received`]; what is left keeps the peer from sending more than
 //!    [`SOCKET_HIGH_WATER_BYTES`].
 //! 4. [`Sockets::write`], until it says that there is no more room; then wait for [`write_key`].
 //! 5. [`Sockets::finish`], [`Sockets::close`].
-
-#![allow(dead_code, unused_imports, reason = "the blocks on top of it come next")]
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -140,6 +138,7 @@ impl Sockets {
     }
 
     /// What was moved so far.
+    #[allow(dead_code, reason = "for the ledger")]
     pub(crate) fn usage(&self) -> SocketUsage {
         self.usage
     }
@@ -167,42 +166,45 @@ impl Sockets {
         accepted
     }
 
-    /// Shows the bytes that came to `read`, which answers how many of them it takes. `None` if it is no stream.
-    pub(crate) fn with_received<R>(&mut self, number: u32, read: impl FnOnce(&[u8]) -> (usize, R)) -> Option<R> {
-        let high_water = self.high_water();
-        let (stream, socket_state) = stream_of(&mut self.sockets, number)?;
-        let (taken, answer) = read(stream.received());
-        stream.consume(taken);
-        if *socket_state == State::Open && stream.wants_resume(high_water) {
-            self.mark(number);
-        }
-        Some(answer)
-    }
-
     /// Takes at most `bytes_max` of the bytes that came. A stream that is over, and of which everything was taken, is
     /// forgotten once its end was answered.
     pub(crate) fn take_received(&mut self, number: u32, bytes_max: usize) -> Taken {
+        self.take(number, |stream| stream.take(bytes_max).map(Taken::Bytes))
+    }
+
+    /// As [`Sockets::take_received`], but `count` bytes or none.
+    pub(crate) fn take_exactly(&mut self, number: u32, count: usize) -> Taken {
+        self.take(number, |stream| stream.take_exactly(count))
+    }
+
+    /// As [`Sockets::take_received`], but one line of at most `bytes_max` bytes, without its end.
+    pub(crate) fn take_line(&mut self, number: u32, bytes_max: usize) -> Taken {
+        self.take(number, |stream| stream.take_line(bytes_max))
+    }
+
+    /// Reads by `read`, which answers nothing while there is not enough.
+    fn take(&mut self, number: u32, read: impl FnOnce(&mut Stream) -> Option<Taken>) -> Taken {
         let high_water = self.high_water();
         let Some((stream, socket_state)) = stream_of(&mut self.sockets, number) else {
             return Taken::Failed(CLOSED.to_owned());
         };
-        if let Some(bytes) = stream.take(bytes_max) {
-            if *socket_state == State::Open && stream.wants_resume(high_water) {
-                self.mark(number);
-            }
-            return Taken::Bytes(bytes);
-        }
-        let taken = match socket_state {
-            _ if stream.is_finished => Taken::Ended,
-            State::Open => return Taken::Nothing,
-            State::Opening => return Taken::Nothing,
-            State::Closed(reason) => Taken::Failed(reason.clone()),
+        let taken = read(stream);
+        let is_open = *socket_state == State::Open;
+        let answer = match (&taken, socket_state) {
+            (Some(_), _) => None,
+            _ if stream.is_finished => Some(stream.end()),
+            (None, State::Open | State::Opening) => Some(Taken::Nothing),
+            (None, State::Closed(reason)) => Some(Taken::Failed(reason.clone())),
         };
-        if matches!(socket_state, State::Closed(_)) {
+        let is_over = taken.is_none() && matches!(socket_state, State::Closed(_)) && stream.received().is_empty();
+        if is_open && stream.wants_resume(high_water) {
+            self.mark(number);
+        }
+        if is_over {
             self.sockets.remove(&number);
             self.regulate_all();
         }
-        taken
+        taken.or(answer).unwrap_or(Taken::Nothing)
     }
 
     /// Bytes that can be taken now.
@@ -419,7 +421,8 @@ impl Sockets {
                 self.count_max
             ));
         }
-        if self.outputs.len() >= SOCKET_OUTPUTS_MAX || self.next_number >= SocketId::ACCEPTED {
+        // Closing all that there are leaves room to open some.
+        if self.outputs.len() >= SOCKET_OUTPUTS_MAX + 2 * self.count_max || self.next_number >= SocketId::ACCEPTED {
             return Err("too many sockets are opened and closed at once".to_owned());
         }
         let number = self.next_number;

@@ -66,13 +66,25 @@ impl Timers {
             return Err(format!("limit timers ({}) exceeded; cancel some, or raise it in module.toml", self.count_max));
         }
         let delay = Duration::from_secs_f64(seconds).max(MODULE_TIMER_MIN);
+        let number = self.free_number();
+        self.insert(number, now + delay, repeats.then_some(delay));
+        Ok(number)
+    }
+
+    /// Adds a timer of the node itself, beside those of the module: it fires once.
+    pub(crate) fn add_own(&mut self, now: Instant, delay: Duration) -> u32 {
+        let number = self.free_number();
+        self.insert(number, now + delay, None);
+        number
+    }
+
+    fn free_number(&mut self) -> u32 {
         while self.timers.contains_key(&self.next_number) {
             self.next_number = self.next_number.wrapping_add(1);
         }
         let number = self.next_number;
         self.next_number = self.next_number.wrapping_add(1);
-        self.insert(number, now + delay, repeats.then_some(delay));
-        Ok(number)
+        number
     }
 
     /// Forgets a timer; true if it was there.

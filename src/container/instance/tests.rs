@@ -9,8 +9,10 @@ use crate::container::permissions::Permissions;
 use crate::container::source::ModuleSource;
 use crate::container::surroundings::{CpuGuard, FlowView};
 
+mod blocks;
 mod context;
 mod friendly;
+mod library;
 mod raw;
 mod reference;
 mod task;
@@ -51,13 +53,8 @@ fn flow_record() -> FlowRecord {
 }
 
 fn surroundings() -> Surroundings {
-    Surroundings {
-        wall: WallTime::from_nanos(1_000_000_000_000_000_000),
-        cpu: CpuGuard::Safepoints,
-        flows: Rc::new(OneFlow),
-        grant: None,
-        seed: 7,
-    }
+    let wall = WallTime::from_nanos(1_000_000_000_000_000_000);
+    Surroundings::new(wall, CpuGuard::Safepoints, Rc::new(OneFlow), 7)
 }
 
 /// A module that may do everything, with the counters `seen` and `other`.
@@ -70,6 +67,7 @@ fn manifest() -> Manifest {
         licence: String::new(),
         filter_rules: Vec::new(),
         entry: "init.luau".to_owned(),
+        library: false,
         sees: Sees::Payload,
         changes: Changes::Length,
         drops: true,
@@ -87,7 +85,7 @@ fn manifest() -> Manifest {
 
 fn module(manifest: Manifest, files: &[(&str, &str)]) -> Module {
     let files = files.iter().map(|(path, text)| ((*path).to_owned(), text.as_bytes().to_vec())).collect();
-    Module { manifest: Rc::new(manifest), source: Rc::new(ModuleSource { files }) }
+    Module::of_parts(manifest, ModuleSource { files })
 }
 
 fn start_with(manifest: Manifest, code: &str) -> Result<Instance, Fault> {

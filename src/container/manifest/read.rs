@@ -27,13 +27,13 @@ struct File {
     #[serde(default)]
     licence: String,
     entry: Option<Spanned<String>>,
+    #[serde(default)]
+    library: bool,
     packets: Option<Spanned<Packets>>,
     #[serde(default)]
     filters: Vec<Spanned<Rule>>,
-    #[serde(default)]
-    permissions: RawPermissions,
-    #[serde(default)]
-    limits: RawLimits,
+    permissions: Option<Spanned<RawPermissions>>,
+    limits: Option<Spanned<RawLimits>>,
     #[serde(default)]
     requires: BTreeMap<String, Spanned<String>>,
     #[serde(default)]
@@ -97,24 +97,28 @@ pub(super) fn manifest(text: &str) -> Result<Manifest, ManifestError> {
     })?;
     let reader = Reader { text };
     reader.head(&file)?;
+    reader.library(&file)?;
     let properties = reader.properties(&file.config)?;
     let (sees, changes, drops, passes_on_fault) = reader.packets(&file)?;
+    let nothing = RawPermissions::default();
+    let permissions = file.permissions.as_ref().map_or(&nothing, Spanned::get_ref);
     let manifest = Manifest {
         version: reader.version(&file.version)?,
         entry: reader.entry(file.entry.as_ref())?,
+        library: file.library,
         sees,
         changes,
         drops,
         passes_on_fault,
-        permissions: reader.permissions("permissions", &file.permissions, &properties)?,
-        optional_permissions: match &file.permissions.optional {
+        permissions: reader.permissions("permissions", permissions, &properties)?,
+        optional_permissions: match &permissions.optional {
             Some(optional) => reader.permissions("permissions.optional", optional.get_ref(), &properties)?,
             None => Permissions::default(),
         },
         requires: reader.requires(&file.requires)?,
         provides: reader.provides(&file.provides)?,
         uses: reader.uses(&file.uses)?,
-        limits: reader.limits(&file.limits)?,
+        limits: reader.limits(file.limits.as_ref().map_or(&RawLimits::default(), Spanned::get_ref))?,
         filter_rules: reader.filters(&file.filters, &properties)?,
         counters: reader.counters(&file.counters)?,
         properties,
@@ -168,6 +172,27 @@ impl Reader<'_> {
             ));
         }
         self.sentence(&file.summary, "summary")
+    }
+
+    /// A library is code for others: it has no packets, permissions, limits and settings of its own.
+    fn library(&self, file: &File) -> Result<(), ManifestError> {
+        if !file.library {
+            return Ok(());
+        }
+        let tables = [
+            ("packets", file.packets.as_ref().map(|table| table.span().start)),
+            ("filters", file.filters.first().map(|table| table.span().start)),
+            ("permissions", file.permissions.as_ref().map(|table| table.span().start)),
+            ("limits", file.limits.as_ref().map(|table| table.span().start)),
+            ("provides", file.provides.values().next().map(|value| value.span().start)),
+            ("uses", file.uses.values().next().map(|value| value.span().start)),
+            ("config", file.config.values().next().map(|table| table.span().start)),
+            ("counters", file.counters.values().next().map(|value| value.span().start)),
+        ];
+        let Some((table, at)) = tables.into_iter().find_map(|(table, at)| Some((table, at?))) else { return Ok(()) };
+        let remedy = "a library runs as a part of the modules that require it, with what they ask for: \
+                      leave this out, or take library = true away";
+        Err(self.wrong_at(at, table, "...", remedy))
     }
 
     fn sentence(&self, text: &Spanned<String>, key: &str) -> Result<(), ManifestError> {

@@ -98,6 +98,18 @@ const MODULE: &[Item] = &[
          truth values.",
     ),
     item("stop", "((reason: string) -> ())?", "Before it is unloaded. Not after a fault."),
+    item(
+        "export_state",
+        "(() -> any)?",
+        "When a new version is about to take its place: what that one needs to go on. Tables, strings, buffers, numbers, \
+         truth values; at most 16 MiB. The module goes on as before if the new version does not start.",
+    ),
+    item(
+        "import_state",
+        "((state: any) -> ())?",
+        "What the version before has exported; after `start`, before the first packet. If it fails, the version before \
+         goes on.",
+    ),
 ];
 
 const PACKET: &[Item] = &[
@@ -210,6 +222,17 @@ const CONTEXT: &[Item] = &[
          `after`, and with a packet since the time `since`, where these are given.",
     ),
     item("flow", "(self: Context, id: number) -> Flow?", "One flow; nil if it is over."),
+    item(
+        "provide",
+        "(self: Context, name: string, functions: { [string]: (...any) -> ...any }) -> Provided",
+        "Offers functions to other modules: see [@netserv/service](service.md). The manifest declares the service under \
+         `[provides]`.",
+    ),
+    item(
+        "use",
+        "(self: Context, name: string, versions: string?) -> Service",
+        "A service of another module: see [@netserv/service](service.md). The manifest names it under `[uses]`.",
+    ),
 ];
 
 const COUNTER: &[Item] = &[

@@ -12,6 +12,16 @@ pub(super) const PAGE: Page = Page {
     objects: &[
         Object { name: "Test", about: "What `require(\"@netserv/test\")` returns.", luau: "", items: TEST },
         Object { name: "TestNode", about: "A node that runs the module between two links.", luau: "", items: NODE },
+        Object {
+            name: "TestStream",
+            about: "A stream between a test and the module. The network around the node is in memory; what is outside has \
+                    the address `192.0.2.1` if none is given. TLS is not spoken in it: a server with `@netserv/tls` is \
+                    reached by a module's own client only.",
+            luau: "",
+            items: STREAM,
+        },
+        Object { name: "TestListener", about: "Where the module may connect to.", luau: "", items: LISTENER },
+        Object { name: "TestUdpSocket", about: "A UDP socket outside of the node.", luau: "", items: UDP },
         Object { name: "Sent", about: "What became of a packet.", luau: "", items: SENT },
         Object {
             name: "PacketFields",
@@ -31,8 +41,10 @@ const TEST: &[Item] = &[
     ),
     item(
         "node",
-        "(options: { config: { [string]: any }? }?) -> TestNode",
-        "A node with the module and these properties.",
+        "(options: { config: { [string]: any }?, entry: string? }?) -> TestNode",
+        "A node with the module and these properties. With `entry` another file of the module is run in the place of its \
+         own entry: a file below a folder in `tests/`, which is no test script itself, may require the module's files and \
+         all building blocks, and `assert` in its `start` or `run`.",
     ),
     item("udp", "(fields: PacketFields) -> string", "A packet with right lengths and checksums."),
     item("tcp", "(fields: PacketFields) -> string", "The same of TCP."),
@@ -79,7 +91,66 @@ const NODE: &[Item] = &[
         "(self: TestNode) -> { string }",
         "What it did wrong since the last call. A case fails if there is something and nobody asked.",
     ),
+    item(
+        "set_machine",
+        "(self: TestNode, machine: {\n  load: { [string]: number }?,\n  interfaces: { any }?,\n  \
+         neighbours: { Neighbour }?,\n  routes: { Route }?,\n  location: Location?,\n}) -> ()",
+        "From now on the machine is so, and the module is told what has changed. What is not given is not known. The fields are \
+         those of [@netserv/node](node.md): of `load` those that matter, of an interface `name`, `up`, `carrier`, \
+         `mtu`, `speed`, `hardware` and `addresses`.",
+    ),
     item("unload", "(self: TestNode) -> ()", "Unloads the module."),
+    item(
+        "connect",
+        "(self: TestNode, port: number, from: string?) -> (TestStream?, string?)",
+        "Opens a TCP stream to a server of the module; nil and a reason if nobody listens.",
+    ),
+    item(
+        "listen",
+        "(self: TestNode, port: number, address: string?) -> (TestListener?, string?)",
+        "Listens outside, where the module may connect to.",
+    ),
+    item(
+        "udp",
+        "(self: TestNode, port: number?, address: string?) -> (TestUdpSocket?, string?)",
+        "Opens a UDP socket outside.",
+    ),
+    item(
+        "set_name",
+        "(self: TestNode, name: string, addresses: string | { string }) -> ()",
+        "Says which addresses a name has; `localhost` is known.",
+    ),
+];
+
+const STREAM: &[Item] = &[
+    item("write", "(self: TestStream, bytes: string) -> ()", "Writes to the module."),
+    item("read", "(self: TestStream) -> string", "All that came since the last call; empty if nothing did."),
+    item(
+        "ended",
+        "(self: TestStream) -> string?",
+        "Why nothing more comes, as of the last read: `\"finished\"` when the module has finished.",
+    ),
+    item("finish", "(self: TestStream) -> ()", "Writes nothing more."),
+    item("close", "(self: TestStream, abort: boolean?) -> ()", "Closes it, or breaks it off."),
+];
+
+const LISTENER: &[Item] = &[
+    item("accept", "(self: TestListener) -> TestStream?", "A stream that the module opened; nil if there is none."),
+    item("close", "(self: TestListener) -> ()", "Closes it."),
+];
+
+const UDP: &[Item] = &[
+    item(
+        "send",
+        "(self: TestUdpSocket, bytes: string, port: number, address: string?) -> ()",
+        "Sends a datagram to a port of the module.",
+    ),
+    item(
+        "receive",
+        "(self: TestUdpSocket) -> (string?, string?, number?)",
+        "The next datagram, and its sender's address and port; nil if there is none.",
+    ),
+    item("close", "(self: TestUdpSocket) -> ()", "Closes it."),
 ];
 
 const SENT: &[Item] = &[

@@ -8,7 +8,7 @@ fn none<T>() -> Result<T, String> {
 }
 
 impl TestHost for NoNodes {
-    fn new_node(&mut self, properties: toml::Table) -> Result<usize, String> {
+    fn new_node(&mut self, _entry: Option<String>, properties: toml::Table) -> Result<usize, String> {
         Err(format!("asked for {properties:?}"))
     }
     fn build(&mut self, spec: &PacketSpec) -> Result<Vec<u8>, String> {
@@ -36,6 +36,12 @@ impl TestHost for NoNodes {
         none()
     }
     fn faults(&mut self, _node: usize) -> Result<Vec<String>, String> {
+        none()
+    }
+    fn set_machine(&mut self, _node: usize, _facts: MachineFacts) -> Result<(), String> {
+        none()
+    }
+    fn net(&mut self, _node: usize, _op: NetOp) -> Result<NetAnswer, String> {
         none()
     }
     fn unload(&mut self, _node: usize) -> Result<(), String> {

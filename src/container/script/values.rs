@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use mlua::{Function, IntoLuaMulti, Lua, LuaString, Table, Value};
 
+use super::machine::Facts;
 use super::{Decoded, Leaving, PacketKind, PacketSpec, Sent, SharedHost, TestHost};
 use crate::base::limits::PACKET_BYTES_MAX;
 
@@ -17,10 +18,12 @@ const DEPTH_MAX: usize = 8;
 /// The table of functions that the library of test scripts builds on.
 pub(super) fn host_table(lua: &Lua, host: SharedHost) -> mlua::Result<Table> {
     let table = lua.create_table()?;
-    table.set("from_hex", lua.create_function(|lua, text: String| lua.create_string(from_hex(&text)?))?)?;
-    table.set("to_hex", lua.create_function(|_, bytes: LuaString| Ok(to_hex(&bytes.as_bytes())))?)?;
+    hex_functions(lua, &table)?;
     let set = |name: &str, function: Function| table.set(name, function);
-    set("new_node", with_host(lua, &host, |_, host, config: Table| new_node(host, &config))?)?;
+    set(
+        "new_node",
+        with_host(lua, &host, |_, host, (config, entry): (Table, Option<String>)| new_node(host, &config, entry))?,
+    )?;
     set(
         "build",
         with_host(lua, &host, |lua, host, (kind, fields): (String, Table)| {
@@ -54,24 +57,34 @@ pub(super) fn host_table(lua: &Lua, host: SharedHost) -> mlua::Result<Table> {
             leaving(lua, host, &packets)
         })?,
     )?;
+    views(lua, &host, &table)?;
+    set("set_machine", with_host(lua, &host, |_, host, (node, facts)| set_machine(host, node, facts))?)?;
+    set("unload", with_host(lua, &host, |_, host, node: usize| host.unload(node).map_err(wrong))?)?;
+    super::net::add(lua, &host, &table)?;
+    Ok(table)
+}
+
+/// What shows how a node is.
+fn views(lua: &Lua, host: &SharedHost, table: &Table) -> mlua::Result<()> {
+    let set = |name: &str, function: Function| table.set(name, function);
     set(
         "counters",
-        with_host(lua, &host, |lua, host, node: usize| {
+        with_host(lua, host, |lua, host, node: usize| {
             let counters = host.counters(node).map_err(wrong)?;
             lua.create_table_from(counters.into_iter().map(|(name, count)| (name, count as f64)))
         })?,
     )?;
     set(
         "packets_seen",
-        with_host(lua, &host, |lua, host, node: usize| {
+        with_host(lua, host, |lua, host, node: usize| {
             let (handler, native) = host.packets_seen(node).map_err(wrong)?;
             lua.create_table_from([("handler", handler as f64), ("native", native as f64)])
         })?,
     )?;
-    set("report", with_host(lua, &host, |lua, host, node: usize| from_json(lua, &host.report(node).map_err(wrong)?))?)?;
+    set("report", with_host(lua, host, |lua, host, node: usize| from_json(lua, &host.report(node).map_err(wrong)?))?)?;
     set(
         "log",
-        with_host(lua, &host, |lua, host, node: usize| {
+        with_host(lua, host, |lua, host, node: usize| {
             let lines = host.log(node).map_err(wrong)?;
             let line = |(level, text)| lua.create_table_from([("level", level), ("text", text)]);
             lua.create_sequence_from(lines.into_iter().map(line).collect::<mlua::Result<Vec<Table>>>()?)
@@ -79,14 +92,21 @@ pub(super) fn host_table(lua: &Lua, host: SharedHost) -> mlua::Result<Table> {
     )?;
     set(
         "faults",
-        with_host(lua, &host, |lua, host, node: usize| lua.create_sequence_from(host.faults(node).map_err(wrong)?))?,
-    )?;
-    set("unload", with_host(lua, &host, |_, host, node: usize| host.unload(node).map_err(wrong))?)?;
-    Ok(table)
+        with_host(lua, host, |lua, host, node: usize| lua.create_sequence_from(host.faults(node).map_err(wrong)?))?,
+    )
+}
+
+fn hex_functions(lua: &Lua, table: &Table) -> mlua::Result<()> {
+    table.set("from_hex", lua.create_function(|lua, text: String| lua.create_string(from_hex(&text)?))?)?;
+    table.set("to_hex", lua.create_function(|_, bytes: LuaString| Ok(to_hex(&bytes.as_bytes())))?)
+}
+
+fn set_machine(host: &mut dyn TestHost, node: usize, Facts(facts): Facts) -> mlua::Result<()> {
+    host.set_machine(node, facts).map_err(wrong)
 }
 
 /// A function that gets the host and its arguments.
-fn with_host<A, R>(
+pub(super) fn with_host<A, R>(
     lua: &Lua,
     host: &SharedHost,
     run: impl Fn(&Lua, &mut dyn TestHost, A) -> mlua::Result<R> + 'static,
@@ -99,11 +119,11 @@ where
     lua.create_function(move |lua, arguments: A| run(lua, host.borrow_mut().as_mut(), arguments))
 }
 
-fn wrong(text: String) -> mlua::Error {
+pub(super) fn wrong(text: String) -> mlua::Error {
     mlua::Error::RuntimeError(text)
 }
 
-fn new_node(host: &mut dyn TestHost, config: &Table) -> mlua::Result<usize> {
+fn new_node(host: &mut dyn TestHost, config: &Table, entry: Option<String>) -> mlua::Result<usize> {
     let mut properties = toml::Table::new();
     for pair in config.pairs::<String, Value>() {
         let (key, value) = pair?;
@@ -111,7 +131,7 @@ fn new_node(host: &mut dyn TestHost, config: &Table) -> mlua::Result<usize> {
             to_toml(&value, 0).ok_or_else(|| wrong(format!("config.{key} is no value that a property can have")))?;
         properties.insert(key, value);
     }
-    host.new_node(properties).map_err(wrong)
+    host.new_node(entry, properties).map_err(wrong)
 }
 
 fn to_toml(value: &Value, depth: usize) -> Option<toml::Value> {

@@ -5,6 +5,7 @@ use std::ffi::{CStr, c_int};
 
 use mlua::ffi;
 
+use crate::container::vm::copied::Copied;
 use crate::container::vm::value;
 
 /// Name of the Luau side's own files in messages. No file of a module can have it.
@@ -94,6 +95,12 @@ impl<'a> Arguments<'a> {
     pub(crate) fn json(&self, at: c_int, bytes_max: usize) -> Result<serde_json::Value, String> {
         // SAFETY: the slots are there (see `new`), and `at` is an argument.
         unsafe { value::read(self.state, at, bytes_max) }
+    }
+
+    /// A copy of the argument, at most `bytes_max` bytes long.
+    pub(crate) fn copied(&self, at: c_int, bytes_max: usize) -> Result<Copied, String> {
+        // SAFETY: the slots are there (see `new`), and `at` is an argument.
+        unsafe { Copied::read(self.state, at, bytes_max) }
     }
 
     /// The module's file that led here; empty if none did.

@@ -30,12 +30,28 @@ pub(crate) enum Entry {
     FlowEnd,
     /// Wakes the task that waits for a key.
     Wake,
+    /// A limit that is watched is crossed.
+    Watch,
+    /// Something of the machine has changed.
+    MachineChanged,
+    /// What came of a signal.
+    SignalAnswered,
+    /// Somebody calls a service.
+    Serve,
+    /// The answer to a call of a service.
+    Returned,
+    /// A service that is used has come, gone or changed.
+    ServiceChanged,
     /// Goes on with tasks that can.
     Ready,
     /// Calls `report`.
     Report,
     /// Calls `stop`.
     Stop,
+    /// Calls `export_state`.
+    ExportState,
+    /// Calls `import_state`.
+    ImportState,
     /// Makes the packet buffer larger.
     Grow,
     /// The packet buffer.
@@ -45,16 +61,24 @@ pub(crate) enum Entry {
 }
 
 impl Entry {
-    const ALL: [(&'static [u8], Entry); 12] = [
+    const ALL: [(&'static [u8], Entry); 20] = [
         (b"load", Entry::Load),
         (b"start", Entry::Start),
         (b"packet", Entry::Packet),
         (b"timer", Entry::Timer),
         (b"flow_end", Entry::FlowEnd),
         (b"wake", Entry::Wake),
+        (b"watch", Entry::Watch),
+        (b"machine_changed", Entry::MachineChanged),
+        (b"signal_answered", Entry::SignalAnswered),
+        (b"serve", Entry::Serve),
+        (b"returned", Entry::Returned),
+        (b"service_changed", Entry::ServiceChanged),
         (b"ready", Entry::Ready),
         (b"report", Entry::Report),
         (b"stop", Entry::Stop),
+        (b"export_state", Entry::ExportState),
+        (b"import_state", Entry::ImportState),
         (b"grow", Entry::Grow),
         (b"buffer", Entry::Buffer),
         (b"counters", Entry::Counters),
@@ -69,6 +93,8 @@ impl Has {
     pub(crate) const FLOW_END: u32 = 2;
     pub(crate) const REPORT: u32 = 4;
     pub(crate) const STOP: u32 = 8;
+    pub(crate) const EXPORT_STATE: u32 = 16;
+    pub(crate) const IMPORT_STATE: u32 = 32;
 }
 
 /// References to what was registered. What a reference points to lives, and does not move, until it is replaced.
@@ -98,9 +124,17 @@ impl Registered {
             | Entry::Timer
             | Entry::FlowEnd
             | Entry::Wake
+            | Entry::Watch
+            | Entry::MachineChanged
+            | Entry::SignalAnswered
+            | Entry::Serve
+            | Entry::Returned
+            | Entry::ServiceChanged
             | Entry::Ready
             | Entry::Report
             | Entry::Stop
+            | Entry::ExportState
+            | Entry::ImportState
             | Entry::Grow => {}
         }
         self.references[*entry as usize].replace(reference)
@@ -127,11 +161,17 @@ impl Vm {
         if let Some(fault) = &self.dead {
             return Err(fault.clone());
         }
+        let reference = self.host.registered.reference(entry);
+        if reference == 0 {
+            // A part of the Luau side that this VM never used.
+            return Ok([0.0, 0.0]);
+        }
+        self.host.guard().measure_next();
         // SAFETY: `thread` is a live thread of this VM that does not run, with an empty stack of at least
         // `LUA_MINSTACK` slots; neither pushing numbers and references nor `lua_resume` raises.
         unsafe {
             let state = self.thread;
-            ffi::lua_rawgeti_(state, ffi::LUA_REGISTRYINDEX, self.host.registered.reference(entry));
+            ffi::lua_rawgeti_(state, ffi::LUA_REGISTRYINDEX, reference);
             for argument in arguments {
                 ffi::lua_pushnumber(state, *argument);
             }
@@ -178,12 +218,17 @@ impl Vm {
         if status != ffi::LUA_OK || guard.killed() {
             return Err(self.fault(status));
         }
+        let is_hot = guard.take_hot();
         // SAFETY: the thread has ended well; its stack holds the answer.
-        unsafe {
+        let answer = unsafe {
             let answer = [number_at(state, 1), number_at(state, 2)];
             ffi::lua_settop(state, 0);
-            Ok(answer)
+            answer
+        };
+        if is_hot {
+            self.speed_up();
         }
+        Ok(answer)
     }
 
     /// What went wrong when the thread ended with `status`. Makes a new thread if the VM can still be used.

@@ -10,6 +10,8 @@ use mlua::ffi;
 use crate::base::limits::SAFEPOINTS_PER_MS;
 use crate::container::surroundings::CpuGuard;
 use crate::container::vm::host::Host;
+use crate::container::vm::meter::{LONG_NS, Meter};
+use crate::container::vm::tier;
 use crate::container::vm::trigger::Trigger;
 use crate::container::watch::Seat;
 
@@ -28,11 +30,16 @@ pub(crate) struct Guard {
     kind: Kind,
     /// A call was ended. From then on every safepoint ends what runs.
     killed: Cell<bool>,
+    /// Calls so far.
+    calls: Cell<u64>,
+    /// The VM has run for so long that machine code is worth its price. True once.
+    is_hot: Cell<bool>,
+    was_hot: Cell<bool>,
 }
 
 enum Kind {
-    Watch(Seat),
-    Safepoints { per_call: u64, left: Cell<u64>, each: Cell<u64> },
+    Watch(Seat, Meter),
+    Safepoints { per_call: u64, left: Cell<u64>, each: Cell<u64>, used: Cell<u64> },
 }
 
 impl Guard {
@@ -43,7 +50,9 @@ impl Guard {
         let kind = match cpu {
             CpuGuard::Watch(watch) => {
                 // SAFETY: `end` gives the seat back, and the trigger with it.
-                Kind::Watch(watch.seat(unsafe { Trigger::new(callbacks, interrupt) }, limit_ms))
+                let seat = watch.seat(unsafe { Trigger::new(callbacks, interrupt) }, limit_ms);
+                let meter = Meter::new(watch.clock(), seat.number());
+                Kind::Watch(seat, meter)
             }
             CpuGuard::Safepoints => {
                 // SAFETY: the callbacks live, and no other thread knows of them.
@@ -52,37 +61,97 @@ impl Guard {
                     (*callbacks.as_ptr()).onallocate = Some(on_allocate);
                 }
                 let per_call = limit_ms.saturating_mul(SAFEPOINTS_PER_MS);
-                Kind::Safepoints { per_call, left: Cell::new(per_call), each: Cell::new(1) }
+                let (left, each, used) = (Cell::new(per_call), Cell::new(1), Cell::new(0));
+                Kind::Safepoints { per_call, left, each, used }
             }
         };
-        Guard { kind, killed: Cell::new(false) }
+        let (is_hot, was_hot) = (Cell::new(false), Cell::new(false));
+        Guard { kind, killed: Cell::new(false), calls: Cell::new(0), is_hot, was_hot }
     }
 
     /// The VM goes: nobody may arm its interrupt any more.
     pub(super) fn end(&self) {
-        if let Kind::Watch(seat) = &self.kind {
+        if let Kind::Watch(seat, _) = &self.kind {
             seat.give_back();
         }
     }
 
     /// A call begins.
+    #[inline]
     pub(crate) fn enter(&self) {
+        self.calls.set(self.calls.get() + 1);
         match &self.kind {
-            Kind::Watch(seat) => seat.enter(),
+            Kind::Watch(seat, meter) => {
+                meter.enter();
+                seat.enter();
+            }
             Kind::Safepoints { per_call, left, .. } => left.set(*per_call),
         }
     }
 
     /// A call has ended.
+    #[inline]
     pub(crate) fn leave(&self) {
-        if let Kind::Watch(seat) = &self.kind {
-            seat.leave();
+        match &self.kind {
+            Kind::Watch(seat, meter) => {
+                seat.leave();
+                if let Some(ns) = meter.leave() {
+                    self.settle(seat, meter, ns);
+                }
+            }
+            Kind::Safepoints { per_call, left, used, .. } => {
+                used.set(used.get() + per_call - left.get());
+                self.heat();
+            }
         }
+    }
+
+    /// A call was measured. What the watching thread saw of calls that were not is added; it may have seen this one too.
+    #[cold]
+    fn settle(&self, seat: &Seat, meter: &Meter, measured_ns: u64) {
+        let seen_ns = seat.take_unmeasured_ms() * 1_000_000;
+        meter.add_ns(seen_ns.saturating_sub(if measured_ns >= LONG_NS { measured_ns } else { 0 }));
+        self.heat();
+    }
+
+    fn heat(&self) {
+        if !self.was_hot.get() && (self.calls.get() >= tier::CALLS_MIN || self.cpu_ns() >= tier::CPU_NS_MIN) {
+            self.was_hot.set(true);
+            self.is_hot.set(true);
+        }
+    }
+
+    /// Whether it is time for machine code; says so once.
+    #[inline]
+    pub(super) fn take_hot(&self) -> bool {
+        self.is_hot.get() && self.is_hot.replace(false)
+    }
+
+    /// The next call is measured by itself.
+    pub(super) fn measure_next(&self) {
+        if let Kind::Watch(_, meter) = &self.kind {
+            meter.measure_next();
+        }
+    }
+
+    /// CPU time of all calls so far, in ns; where time is virtual, by the safepoints.
+    pub(crate) fn cpu_ns(&self) -> u64 {
+        match &self.kind {
+            Kind::Watch(_, meter) => meter.used_ns(),
+            Kind::Safepoints { used, .. } => used.get() * (1_000_000 / SAFEPOINTS_PER_MS),
+        }
+    }
+
+    /// Calls so far.
+    pub(crate) fn calls(&self) -> u64 {
+        self.calls.get()
     }
 
     /// Time that is not the module's own, such as compiling its files, until the answer is dropped.
     pub(crate) fn pause(&self) -> Pause<'_> {
-        self.leave();
+        if let Kind::Watch(seat, _) = &self.kind {
+            seat.leave();
+        }
         Pause(self)
     }
 
@@ -115,7 +184,7 @@ impl Guard {
     fn must_end(&self) -> bool {
         let ends = self.killed.get()
             || match &self.kind {
-                Kind::Watch(seat) => seat.must_end(),
+                Kind::Watch(seat, _) => seat.must_end(),
                 Kind::Safepoints { left, each, .. } => {
                     left.set(left.get().saturating_sub(each.get()));
                     left.get() == 0
@@ -131,7 +200,7 @@ pub(crate) struct Pause<'a>(&'a Guard);
 
 impl Drop for Pause<'_> {
     fn drop(&mut self) {
-        if let Kind::Watch(seat) = &self.0.kind {
+        if let Kind::Watch(seat, _) = &self.0.kind {
             seat.resume();
         }
     }

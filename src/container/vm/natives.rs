@@ -3,6 +3,7 @@
 
 use std::ffi::{CString, c_int};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
 use std::sync::OnceLock;
 
 use mlua::chunk::Compiler;
@@ -11,10 +12,11 @@ use mlua::ffi;
 use crate::base::limits::SOURCE_BYTES_MAX;
 use crate::container::api::block::{self, BLOCKS};
 use crate::container::api::effects::one_line;
-use crate::container::api::{Answer, NATIVES, Native, SEVERAL_MAX};
+use crate::container::api::{Answer, NATIVES, Native, PARTS, SEVERAL_MAX};
 use crate::container::vm::arguments::{Arguments, PRELUDE_NAME, module_line};
 use crate::container::vm::host::Host;
-use crate::container::vm::value::{STACK_SLOTS, push, push_bytes, push_flow};
+use crate::container::vm::value::{STACK_SLOTS, push, push_bytes, push_flow, push_json};
+use crate::container::vm::{prelude_code, run_part};
 
 /// Bytes of the message of an error.
 pub(super) const ERROR_BYTES_MAX: usize = 1024;
@@ -43,9 +45,10 @@ pub(super) unsafe fn push_natives(state: *mut ffi::lua_State, host: *const Host)
     // SAFETY: see above.
     unsafe {
         push_table(state, host, NATIVES, None);
-        let special: [(_, ffi::lua_CFunction); 5] = [
+        let special: [(_, ffi::lua_CFunction); 6] = [
             (c"block", load_block),
             (c"load", load_file),
+            (c"part", load_part),
             (c"register", register),
             (c"speed_up", speed_up),
             (c"type_text", type_text),
@@ -113,7 +116,10 @@ unsafe extern "C-unwind" fn call_native(state: *mut ffi::lua_State) -> c_int {
                 push_answer(state, &answer);
                 1
             }
-            Err(message) => raise(state, message),
+            Err(message) => {
+                host.count_limit(&message);
+                raise(state, message)
+            }
         }
     }
 }
@@ -133,6 +139,8 @@ unsafe fn push_answer(state: *mut ffi::lua_State, answer: &Answer) {
             Answer::Truth(yes) => ffi::lua_pushboolean(state, c_int::from(*yes)),
             Answer::Bytes(bytes) => push_bytes(state, bytes),
             Answer::Value(value) => push(state, value),
+            Answer::Copied(copied) => copied.push(state),
+            Answer::Json(value) => push_json(state, value, 2),
             Answer::Flow(flow) => push_flow(state, flow),
             Answer::Flows(flows) => {
                 ffi::lua_createtable(state, flows.len() as c_int, 0);
@@ -236,8 +244,8 @@ unsafe extern "C-unwind" fn load_file(state: *mut ffi::lua_State) -> c_int {
                 if ffi::luau_load(state, name.as_ptr(), code.as_ptr().cast(), code.len(), 0) != 0 {
                     ffi::lua_error(state);
                 }
-                if native && ffi::luau_codegen_supported() != 0 {
-                    ffi::luau_codegen_compile(state, -1);
+                if native {
+                    host.tier.add(state, -1);
                 }
             }
             Err(message) => raise(state, message),
@@ -247,13 +255,16 @@ unsafe extern "C-unwind" fn load_file(state: *mut ffi::lua_State) -> c_int {
 }
 
 /// The file's name for messages, its bytecode, and whether it is to become machine code.
-fn compile(host: &Host, arguments: &Arguments<'_>) -> Result<(CString, Vec<u8>, bool), String> {
+fn compile(host: &Host, arguments: &Arguments<'_>) -> Result<(CString, Rc<[u8]>, bool), String> {
     let path = String::from_utf8_lossy(arguments.bytes(1, "path")?).into_owned();
-    let source = host.source.files.get(&path).ok_or_else(|| format!("there is no file \"{path}\" in this module"))?;
+    let source = host.file(&path).ok_or_else(|| format!("there is no file \"{path}\" in this module"))?;
     if source.len() > SOURCE_BYTES_MAX {
         return Err(format!("{path} has {} bytes; a source file may have {SOURCE_BYTES_MAX}", source.len()));
     }
     let name = CString::new(format!("={path}")).map_err(|_| format!("{path:?} is no file name"))?;
+    if let Some(code) = host.code.find(&path) {
+        return Ok((name, code, counts_as_native(host, source.len())));
+    }
     let _pause = host.guard().pause();
     // What is compiled is always text: bytecode, which could break out of the VM, is only a syntax error here.
     let code = compiler().compile(source).map_err(|e| {
@@ -263,23 +274,42 @@ fn compile(host: &Host, arguments: &Arguments<'_>) -> Result<(CString, Vec<u8>, 
         // It begins with the line, behind a colon for the name that the compiler does not know.
         format!("{path}:{}", message.trim_start_matches([':', ' ']))
     })?;
-    let native_bytes = host.native_bytes.get() + source.len();
+    let code = host.code.keep(path, code);
+    Ok((name, code, counts_as_native(host, source.len())))
+}
+
+/// Whether one more file of this length is to become machine code.
+fn counts_as_native(host: &Host, source_bytes: usize) -> bool {
+    let native_bytes = host.native_bytes.get() + source_bytes;
     let native = native_bytes <= NATIVE_SOURCE_BYTES_MAX;
     if native {
         host.native_bytes.set(native_bytes);
     }
-    Ok((name, code, native))
+    native
 }
 
-/// `speed_up(functions...)`: makes machine code of functions of the Luau side. All of it would take a VM's start 2 ms.
+/// `part(name)`: loads a part of the Luau side that not every VM has.
+unsafe extern "C-unwind" fn load_part(state: *mut ffi::lua_State) -> c_int {
+    // SAFETY: as in `call_native`; only the Luau side calls this, with a string.
+    unsafe {
+        let name = Arguments::new(state).bytes(1, "name").unwrap_or_default();
+        if let Some(index) = PARTS.iter().position(|(known, _)| known.as_bytes() == name) {
+            ffi::luaL_checkstack_(state, STACK_SLOTS, c"stack overflow".as_ptr());
+            let _pause = host(state).guard().pause();
+            run_part(state, &prelude_code().parts[index]);
+        }
+    }
+    0
+}
+
+/// `speed_up(functions...)`: makes machine code of functions of the Luau side. All of it would take 2 ms more.
 unsafe extern "C-unwind" fn speed_up(state: *mut ffi::lua_State) -> c_int {
     // SAFETY: as in `call_native`; only the Luau side calls this, with functions.
     unsafe {
-        if ffi::luau_codegen_supported() != 0 {
-            let _pause = host(state).guard().pause();
-            for at in 1..=ffi::lua_gettop(state) {
-                ffi::luau_codegen_compile(state, at);
-            }
+        let host = host(state);
+        let _pause = host.guard().pause();
+        for at in 1..=ffi::lua_gettop(state) {
+            host.tier.add(state, at);
         }
     }
     0

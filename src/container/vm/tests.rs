@@ -5,6 +5,7 @@ use super::*;
 use crate::base::id::{FlowId, InstanceId};
 use crate::base::time::WallTime;
 use crate::container::manifest::{Changes, Limits, Manifest, Sees};
+use crate::container::module::Module;
 use crate::container::permissions::Permissions;
 use crate::container::properties::Properties;
 use crate::container::source::ModuleSource;
@@ -33,6 +34,7 @@ fn start(code: &str, cpu: CpuGuard, memory_bytes: u64) -> Result<Vm, Fault> {
         authors: Vec::new(),
         licence: String::new(),
         entry: "init.luau".to_owned(),
+        library: false,
         sees: Sees::Headers,
         changes: Changes::Nothing,
         drops: false,
@@ -48,32 +50,23 @@ fn start(code: &str, cpu: CpuGuard, memory_bytes: u64) -> Result<Vm, Fault> {
         filter_rules: Vec::new(),
     };
     let files = [("init.luau".to_owned(), code.as_bytes().to_vec())].into();
-    let surroundings =
-        Surroundings { wall: WallTime::default(), cpu: cpu.clone(), flows: Rc::new(NoFlows), grant: None, seed: 1 };
-    let (manifest, source) = (Rc::new(manifest), Rc::new(ModuleSource { files }));
-    Vm::start(Host::new(InstanceId(1), &manifest, &source, &Properties::default(), &surroundings), &cpu)
-}
-
-/// The names of all globals, `library.name` for those in libraries.
-fn global_names(lua: &Lua) -> BTreeSet<String> {
-    let mut names = BTreeSet::new();
-    for pair in lua.globals().pairs::<String, mlua::Value>() {
-        let (name, value) = pair.unwrap();
-        if let mlua::Value::Table(library) = value {
-            names.extend(library.pairs::<String, mlua::Value>().map(|pair| format!("{name}.{}", pair.unwrap().0)));
-        } else {
-            names.insert(name);
-        }
-    }
-    names
+    let surroundings = Surroundings::new(WallTime::default(), cpu.clone(), Rc::new(NoFlows), 1);
+    let module = Module::of_parts(manifest, ModuleSource { files });
+    Vm::start(Host::new(InstanceId(1), &module, &Properties::default(), &surroundings), &cpu)
 }
 
 #[test]
 fn a_vm_has_the_listed_globals_and_no_others() {
-    let lua = Lua::new();
-    keep_listed_globals(&lua).unwrap();
+    let state = State::new();
     let listed: BTreeSet<String> = GLOBALS.split_whitespace().map(str::to_owned).collect();
-    let got = global_names(&lua);
+    // SAFETY: the state lives, and nothing runs in it.
+    let names = unsafe { state::globals(state.main()) };
+    let text = |name: &std::ffi::CString| name.to_str().unwrap().to_owned();
+    let full = |(library, name): &(Option<std::ffi::CString>, std::ffi::CString)| match library {
+        Some(library) => format!("{}.{}", text(library), text(name)),
+        None => text(name),
+    };
+    let got: BTreeSet<String> = names.iter().map(full).collect();
     let (too_many, missing): (Vec<_>, Vec<_>) = (got.difference(&listed).collect(), listed.difference(&got).collect());
     assert!(too_many.is_empty() && missing.is_empty(), "too many: {too_many:?}, missing: {missing:?}");
 }
@@ -82,10 +75,9 @@ fn a_vm_has_the_listed_globals_and_no_others() {
 fn a_late_interrupt_is_disarmed_by_the_next_call_and_does_not_end_it() {
     let watch = Watch::default();
     let mut vm = start("for i = 1, 1000 do end return {}", CpuGuard::Watch(watch), 16 << 20).unwrap();
-    let mut callbacks = std::ptr::null_mut();
+    let callbacks = vm.state.callbacks().as_ptr();
     // SAFETY: the VM lives, and nothing runs in it.
     unsafe {
-        vm.lua.exec_raw::<()>((), |state| callbacks = ffi::lua_callbacks(state)).unwrap();
         (*callbacks).interrupt = Some(guard::interrupt);
     }
     assert!(vm.call(Entry::Load, &[]).is_ok());
@@ -99,15 +91,13 @@ fn counted_safepoints_end_a_call_at_the_same_turn_in_every_run() {
         let code = "n = 0 while true do n += 1 if n % 1000 == 0 then pcall(error, tostring(n)) end end";
         let mut vm = start(code, CpuGuard::Safepoints, 16 << 20).unwrap();
         assert_eq!(vm.call(Entry::Load, &[]), Err(Fault::OutOfCpu { limit_ms: 20 }));
-        let mut n = 0.0;
+        let n;
         // SAFETY: the VM is not run any more; its globals can be read.
         unsafe {
-            let global = |state| {
-                ffi::lua_getfield(state, ffi::LUA_GLOBALSINDEX, c"n".as_ptr());
-                n = ffi::lua_tonumberx(state, -1, std::ptr::null_mut());
-                ffi::lua_settop(state, -2);
-            };
-            vm.lua.exec_raw::<()>((), global).unwrap();
+            let state = vm.state.main();
+            ffi::lua_getfield(state, ffi::LUA_GLOBALSINDEX, c"n".as_ptr());
+            n = ffi::lua_tonumberx(state, -1, std::ptr::null_mut());
+            ffi::lua_settop(state, -2);
         }
         (n, vm.memory_bytes())
     };

@@ -2,18 +2,19 @@
 #![expect(unsafe_code, reason = "reads and writes Luau's stack")]
 
 use std::collections::BTreeMap;
-use std::ffi::c_int;
+use std::ffi::{CStr, c_int};
 
 use mlua::ffi;
 use serde_json::{Map, Value};
 
 use crate::base::filter::address_of;
+use crate::base::limits::JSON_DEPTH_MAX;
 use crate::container::surroundings::FlowRecord;
 
-/// How deep a table may be nested.
-const DEPTH_MAX: usize = 16;
 /// Slots of Luau's stack that [`read`] may take.
-pub(super) const STACK_SLOTS: c_int = 64;
+pub(super) const STACK_SLOTS: c_int = 2 * JSON_DEPTH_MAX as c_int + 8;
+/// The field of the metatable by which `@netserv/json` marks objects.
+const JSON_MARK: &CStr = c"__json";
 /// Bytes that any value counts at least, so that a million small ones are not free.
 const VALUE_BYTES_MIN: usize = 8;
 
@@ -24,7 +25,7 @@ const VALUE_BYTES_MIN: usize = 8;
 /// `state` must have [`STACK_SLOTS`] free slots and `at` be a valid positive index.
 pub(super) unsafe fn read(state: *mut ffi::lua_State, at: c_int, bytes_max: usize) -> Result<Value, String> {
     let mut reader = Reader { state, bytes_left: bytes_max, bytes_max };
-    // SAFETY: see above; every level takes two slots, and there are at most `DEPTH_MAX`.
+    // SAFETY: see above; every level takes two slots, and there are at most `JSON_DEPTH_MAX`.
     unsafe { reader.value(at, 0) }
 }
 
@@ -51,6 +52,8 @@ impl Reader {
         unsafe {
             match ffi::lua_type(self.state, at) {
                 ffi::LUA_TNIL | ffi::LUA_TNONE => Ok(Value::Null),
+                // `null` of `@netserv/json`; modules have no other.
+                ffi::LUA_TLIGHTUSERDATA => Ok(Value::Null),
                 ffi::LUA_TBOOLEAN => {
                     self.spend(1)?;
                     Ok(Value::from(ffi::lua_toboolean(self.state, at) != 0))
@@ -60,12 +63,12 @@ impl Reader {
                     Ok(number(ffi::lua_tonumberx(self.state, at, std::ptr::null_mut())))
                 }
                 ffi::LUA_TSTRING => self.text(at).map(Value::from),
-                ffi::LUA_TTABLE if depth == DEPTH_MAX => {
-                    Err(format!("tables are nested more than {DEPTH_MAX} deep; does one hold itself?"))
+                ffi::LUA_TTABLE if depth == JSON_DEPTH_MAX => {
+                    Err(format!("tables are nested more than {JSON_DEPTH_MAX} deep; does one hold itself?"))
                 }
                 ffi::LUA_TTABLE => self.table(at, depth),
                 kind => {
-                    let name = std::ffi::CStr::from_ptr(ffi::lua_typename(self.state, kind)).to_string_lossy();
+                    let name = CStr::from_ptr(ffi::lua_typename(self.state, kind)).to_string_lossy();
                     Err(format!("a {name} has no place in it; only tables, strings, numbers and booleans have"))
                 }
             }
@@ -110,12 +113,32 @@ impl Reader {
                 };
             }
         }
-        let is_list = fields.is_empty() && items.keys().next_back().is_none_or(|last| *last == items.len() as u64);
+        // SAFETY: `at` is a table, and the slots of this level are free.
+        let is_list = !unsafe { self.is_object(at) }
+            && fields.is_empty()
+            && items.keys().next_back().is_none_or(|last| *last == items.len() as u64);
         if is_list {
             return Ok(items.into_values().collect());
         }
         fields.extend(items.into_iter().map(|(index, value)| (index.to_string(), value)));
         Ok(Value::Object(fields.into_iter().collect::<Map<_, _>>()))
+    }
+
+    /// Whether `@netserv/json` marked the table as an object.
+    ///
+    /// # Safety
+    ///
+    /// As [`Reader::value`]; `at` must be a table.
+    unsafe fn is_object(&self, at: c_int) -> bool {
+        // SAFETY: the metatable and its field take two slots; nothing is allocated and no metamethod runs.
+        unsafe {
+            if ffi::lua_getmetatable(self.state, at) == 0 {
+                return false;
+            }
+            let is_marked = ffi::lua_rawgetfield(self.state, -1, JSON_MARK.as_ptr()) == ffi::LUA_TSTRING;
+            ffi::lua_settop(self.state, -3);
+            is_marked
+        }
     }
 
     /// # Safety
@@ -184,6 +207,42 @@ pub(super) unsafe fn push(state: *mut ffi::lua_State, value: &Value) {
                 }
                 ffi::lua_setreadonly(state, -1, 1);
             }
+        }
+    }
+}
+
+/// Pushes what JSON text says: tables that can be changed; `null` is a light userdata; empty objects get the metatable
+/// at `metatable_at`.
+///
+/// # Safety
+///
+/// As [`push`]; `metatable_at` must be a table or beyond the top.
+pub(super) unsafe fn push_json(state: *mut ffi::lua_State, value: &Value, metatable_at: c_int) {
+    // SAFETY: see above; errors of Luau unwind through here.
+    unsafe {
+        ffi::luaL_checkstack_(state, 4, c"value is nested too deeply".as_ptr());
+        match value {
+            Value::Null => ffi::lua_pushlightuserdata(state, std::ptr::null_mut()),
+            Value::Array(items) => {
+                ffi::lua_createtable(state, items.len() as c_int, 0);
+                for (i, item) in items.iter().enumerate() {
+                    push_json(state, item, metatable_at);
+                    ffi::lua_rawseti_(state, -2, i as c_int + 1);
+                }
+            }
+            Value::Object(fields) => {
+                ffi::lua_createtable(state, 0, fields.len() as c_int);
+                for (name, field) in fields {
+                    push_bytes(state, name.as_bytes());
+                    push_json(state, field, metatable_at);
+                    ffi::lua_rawset(state, -3);
+                }
+                if fields.is_empty() && ffi::lua_type(state, metatable_at) == ffi::LUA_TTABLE {
+                    ffi::lua_pushvalue(state, metatable_at);
+                    ffi::lua_setmetatable(state, -2);
+                }
+            }
+            Value::Bool(_) | Value::Number(_) | Value::String(_) => push(state, value),
         }
     }
 }

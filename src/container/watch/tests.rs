@@ -48,6 +48,7 @@ fn try_start(watch: &Watch) -> Result<Instance, Fault> {
         authors: Vec::new(),
         licence: String::new(),
         entry: "init.luau".to_owned(),
+        library: false,
         sees: Sees::Headers,
         changes: Changes::Nothing,
         drops: false,
@@ -63,14 +64,9 @@ fn try_start(watch: &Watch) -> Result<Instance, Fault> {
         filter_rules: Vec::new(),
     };
     let files = [("init.luau".to_owned(), code.as_bytes().to_vec())].into();
-    let module = Module { manifest: Rc::new(manifest), source: Rc::new(ModuleSource { files }) };
-    let surroundings = Surroundings {
-        wall: WallTime::default(),
-        cpu: CpuGuard::Watch(watch.clone()),
-        flows: Rc::new(NoFlows),
-        grant: None,
-        seed: 1,
-    };
+    let module = Module::of_parts(manifest, ModuleSource { files });
+    let cpu = CpuGuard::Watch(watch.clone());
+    let surroundings = Surroundings::new(WallTime::default(), cpu, Rc::new(NoFlows), 1);
     Instance::start(InstanceId(1), &module, &Properties::default(), &surroundings, Instant::START)
 }
 

@@ -5,9 +5,11 @@ use std::time::Duration;
 use crate::base::amount::span_text;
 use crate::base::crypto::{sha256, to_hex};
 use crate::base::time::Instant;
+use crate::container::grant::Grant;
 use crate::container::module::Module;
 use crate::container::package::unpack;
 use crate::container::properties::shortened;
+use crate::container::resolver;
 use crate::controller::admission::{self, Refusal, refusal};
 use crate::controller::api::{ControllerOutput, FetchProblem, StoreOp};
 use crate::controller::fetches::{Done, Source};
@@ -90,8 +92,8 @@ impl Controller {
         module: Module,
         package_bytes: u64,
     ) -> Result<(), (Refusal, Vec<Token>)> {
-        let properties = match self.may_install(&wanted, &module, package_bytes) {
-            Ok(properties) => properties,
+        let (module, properties, grant) = match self.may_install(&wanted, module, package_bytes) {
+            Ok(may) => may,
             Err(refusal) => return Err((refusal, tokens)),
         };
         if let Some(old) = self.take_out(&wanted.name) {
@@ -108,26 +110,37 @@ impl Controller {
         let name = wanted.name.clone();
         self.expiries.insert((expires_at, name.clone()));
         let version = module.manifest.version.to_string();
-        let kept = Kept { wanted, state: State::Starting(tokens), version, expires_at };
+        let kept = Kept { wanted, state: State::Starting(tokens), version, grant: grant.clone(), expires_at };
         self.instances.insert(name.clone(), kept);
-        self.outputs.push_back(ControllerOutput::Load { name, module, properties });
+        self.outputs.push_back(ControllerOutput::Load { name, module, properties, grant });
         Ok(())
     }
 
-    fn may_install(&self, wanted: &Wanted, module: &Module, package_bytes: u64) -> Result<toml::Table, Refusal> {
-        self.may_run(wanted, module, package_bytes)?;
-        admission::properties(&wanted.module)
+    /// The module with its libraries, its properties, and what it gets.
+    fn may_install(
+        &self,
+        wanted: &Wanted,
+        module: Module,
+        package_bytes: u64,
+    ) -> Result<(Module, toml::Table, Box<Grant>), Refusal> {
+        let requester = self.may_run(wanted, &module, package_bytes)?;
+        let grant = admission::grant(requester, &wanted.module, &module.manifest)?;
+        let bound = resolver::bind(module, &self.libraries).map_err(|problem| {
+            let remedy = "the node's owner can install libraries with `netserv module install`";
+            refusal(AnswerCode::BadPackage, format!("{problem}; {remedy}"))
+        })?;
+        Ok((bound, admission::properties(&wanted.module)?, Box::new(grant)))
     }
 
     /// Whether the trust, as it is now, allows an instance.
-    pub(super) fn may_run(&self, wanted: &Wanted, module: &Module, package_bytes: u64) -> Result<(), Refusal> {
+    pub(super) fn may_run(&self, wanted: &Wanted, module: &Module, package_bytes: u64) -> Result<&Requester, Refusal> {
         let Some(requester) = self.config.trust.by_key(&wanted.key) else {
             let sentence = "its requester is no longer in the node's trust file";
             return Err(refusal(AnswerCode::NotAllowed, sentence));
         };
-        let requester: &Requester = requester;
         admission::may_have(requester, &wanted.module, &self.config)?;
-        admission::fits(requester, &wanted.module, &module.manifest, package_bytes)
+        admission::fits(requester, &wanted.module, &module.manifest, package_bytes)?;
+        Ok(requester)
     }
 
     /// The node loaded an instance, or could not. To be told directly after [`ControllerOutput::Load`] was done.

@@ -6,7 +6,7 @@ use crate::base::limits::{
     CONTROLLER_STEPS_MAX, NONCES_FORGOTTEN_PER_STEP, NSLP_REPORT_TEXT_BYTES_MAX, SENTENCE_BYTES_MAX,
 };
 use crate::base::time::Instant;
-use crate::controller::admission::refusal;
+use crate::controller::admission::{self, refusal};
 use crate::controller::api::{ControllerOutput, Facts};
 use crate::controller::fetches::Fetches;
 use crate::controller::machine::{Controller, Kept, State, cleaned};
@@ -68,7 +68,14 @@ impl Controller {
         let mut refused = Vec::new();
         for (name, kept) in &self.instances {
             let Some(package) = self.packages.get(&kept.wanted.module.digest) else { continue };
-            let allowed = self.may_run(&kept.wanted, &package.module, package.bytes_len).and_then(|()| {
+            let allowed = self.may_run(&kept.wanted, &package.module, package.bytes_len);
+            let allowed = allowed.and_then(|requester| {
+                let grant = admission::grant(requester, &kept.wanted.module, &package.module.manifest)?;
+                let lost = grant.lacks(&kept.grant).join(", ");
+                let sentence = format!("it may no longer {lost}");
+                if lost.is_empty() { Ok(()) } else { Err(refusal(AnswerCode::NotAllowed, sentence)) }
+            });
+            let allowed = allowed.and_then(|()| {
                 let count = counts.entry(kept.wanted.key).or_default();
                 *count += 1;
                 let max = self.config.trust.by_key(&kept.wanted.key).map_or(0, |requester| requester.instances);

@@ -9,6 +9,7 @@ use crate::signaling::nslp::api::Happening;
 use crate::wire::nslp::request::{Authorisation, NodeId, Nonce, Request, Target};
 use crate::wire::nslp::signing_bytes;
 
+mod asks;
 mod lives;
 mod random;
 mod refusals;
@@ -212,7 +213,7 @@ impl World {
                     self.fetches.retain(|(fetch, ..)| *fetch != id);
                     self.cancelled.push(id);
                 }
-                ControllerOutput::Load { name, module, properties } => {
+                ControllerOutput::Load { name, module, properties, .. } => {
                     let result = self.start_problem.clone().map_or(Ok(()), Err);
                     if result.is_ok() {
                         let old = self.running.insert(name.clone(), (module, properties));

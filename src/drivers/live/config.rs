@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use crate::base::filter::Filter;
 use crate::base::limits;
+use crate::base::machine::Location;
+use crate::drivers::live::store::STORE_PATH;
 
 /// A link as a user names it: `tun`, `tun:NAME`, `pcap:IF1,IF2`, `tap:IF`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,11 +31,13 @@ pub enum LinkChoice {
         /// Its name.
         interface: String,
     },
+    /// No link: a node of modules that need no packets, such as servers. Needs no root.
+    None,
 }
 
 /// A text is no [`LinkChoice`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("\"{got}\" is not a link; write tun, tun:NAME, pcap:IF1,IF2 (two different interfaces) or tap:IF")]
+#[error("\"{got}\" is not a link; write tun, tun:NAME, pcap:IF1,IF2 (two different interfaces), tap:IF or none")]
 pub struct LinkChoiceError {
     /// What stood there.
     pub got: String,
@@ -46,6 +50,7 @@ impl FromStr for LinkChoice {
         let wrong = || LinkChoiceError { got: text.to_owned() };
         let (kind, rest) = text.split_once(':').map_or((text, None), |(kind, rest)| (kind, Some(rest)));
         match (kind, rest) {
+            ("none", None) => Ok(LinkChoice::None),
             ("tun", None) => Ok(LinkChoice::Tun { name: None }),
             ("tun", Some(name)) if !name.is_empty() => Ok(LinkChoice::Tun { name: Some(name.to_owned()) }),
             ("pcap", Some(rest)) => {
@@ -70,6 +75,7 @@ impl fmt::Display for LinkChoice {
             LinkChoice::Tun { name: Some(name) } => write!(f, "tun:{name}"),
             LinkChoice::Inline { first, second } => write!(f, "pcap:{first},{second}"),
             LinkChoice::Tap { interface } => write!(f, "tap:{interface}"),
+            LinkChoice::None => f.write_str("none"),
         }
     }
 }
@@ -135,7 +141,7 @@ impl Default for SignalChoice {
     fn default() -> Self {
         SignalChoice {
             trust: PathBuf::from("/etc/netserv/trust.toml"),
-            data: PathBuf::from("/var/lib/netserv"),
+            data: PathBuf::from(STORE_PATH),
             name: None,
             properties: BTreeMap::new(),
             tcp_port: 270,
@@ -154,6 +160,8 @@ impl Default for SignalChoice {
 pub struct LiveConfig {
     /// Its links.
     pub links: Vec<LinkChoice>,
+    /// Nobody chose [`LiveConfig::links`]: if no module looks at packets, there need not be any.
+    pub links_are_default: bool,
     /// Its modules, in the order in which they look at packets.
     pub modules: Vec<ModuleChoice>,
     /// Captured although no module asks for it.
@@ -166,8 +174,14 @@ pub struct LiveConfig {
     pub control: Option<PathBuf>,
     /// Where it is written down what was changed on this machine, so that it can be undone after a crash.
     pub state: PathBuf,
+    /// What must outlive a restart: installed modules; of signalling, if that has no other folder.
+    pub data: PathBuf,
+    /// Where modules are looked for: folders, URLs, hosts.
+    pub repositories: Vec<String>,
     /// Flows remembered at once.
     pub flows_max: u32,
+    /// Where it is, for modules that may know.
+    pub location: Option<Location>,
     /// How it takes part in signalling; not at all if not given.
     pub signal: Option<SignalChoice>,
 }
@@ -176,13 +190,17 @@ impl Default for LiveConfig {
     fn default() -> Self {
         LiveConfig {
             links: vec![LinkChoice::Tun { name: None }],
+            links_are_default: true,
             modules: Vec::new(),
             capture: Vec::new(),
             steering: SteeringChoice::default(),
             plain: false,
             control: None,
             state: PathBuf::from("/run/netserv"),
+            data: PathBuf::from(STORE_PATH),
+            repositories: Vec::new(),
             flows_max: limits::FLOWS_DEFAULT,
+            location: None,
             signal: None,
         }
     }
@@ -194,7 +212,7 @@ mod tests {
 
     #[test]
     fn links_read_as_they_are_written() {
-        for text in ["tun", "tun:ns0", "pcap:eth0,eth1", "tap:eth0"] {
+        for text in ["tun", "tun:ns0", "pcap:eth0,eth1", "tap:eth0", "none"] {
             assert_eq!(text.parse::<LinkChoice>().unwrap().to_string(), text);
         }
         for text in ["", "tun:", "pcap:a", "pcap:a,", "pcap:a,a", "pcap:a,b,c", "tap", "tap:", "wire:x", "tun,tap"] {

@@ -26,15 +26,48 @@ pub enum Request {
         #[serde(default, skip_serializing_if = "toml::Table::is_empty")]
         properties: toml::Table,
     },
+    /// Put a new version of a module in the place of a running one.
+    Update {
+        /// What the instance is called.
+        name: String,
+        /// Its folder or package, as an absolute path.
+        path: PathBuf,
+        /// Its properties; those of the old version if not given.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        properties: Option<toml::Table>,
+        /// How long the old version may go on with its connections, in seconds.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        drain_s: Option<u64>,
+    },
     /// Unload an instance.
     Unload {
         /// What it is called.
+        name: String,
+    },
+    /// Where it keeps installed modules, and which repositories it knows: [`crate::drivers::live::modules::Places`].
+    Places,
+    /// Start an installed module, in the place of an earlier version of it.
+    Install {
+        /// The module's name.
+        name: String,
+    },
+    /// Stop an installed module.
+    Uninstall {
+        /// The module's name.
         name: String,
     },
     /// What an instance reports.
     Report {
         /// What it is called.
         instance: String,
+    },
+    /// What monitoring asks for: the text format of Prometheus.
+    Metrics,
+    /// Who has used how much: rows of [`crate::controller::ledger::Ledger`].
+    Usage {
+        /// From this day on, in days since 1970-01-01 (UTC).
+        #[serde(default)]
+        since_day: u64,
     },
     /// Stop the node.
     Stop,

@@ -82,7 +82,6 @@ pub(super) enum Order {
     Answer(u64, crate::node::Answer),
     Event(Event),
     Errand(Errand),
-    #[expect(dead_code, reason = "there are no sockets for it yet")]
     Net(NetOutput),
 }
 
@@ -106,6 +105,7 @@ impl Links {
                 let tun = Tun::open(&TunOptions { name: name.clone(), plain })?;
                 self.add(node, Link::Tun(TunLink::new(tun)), LinkKind::Tun);
             }
+            LinkChoice::None => {}
             LinkChoice::Tap { interface } => {
                 let port = Port::open(interface, PortMode::Tap)?;
                 self.add(node, Link::Port(PortLink::new(port)), LinkKind::Tap);

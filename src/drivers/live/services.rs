@@ -2,11 +2,13 @@
 //! trust file.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
-use mio::{Registry, Token, Waker};
+use mio::{Registry, Waker};
 use ring::rand::{SecureRandom, SystemRandom};
 
+use crate::base::crypto::SigningKey;
 use crate::base::time::Instant;
 use crate::controller::api::ControllerConfig;
 use crate::controller::trust::Trust;
@@ -71,6 +73,8 @@ pub(super) struct Opened {
     pub(super) services: Services,
     pub(super) setup: SignalSetup,
     pub(super) stored: Vec<(String, Vec<u8>)>,
+    /// The node's own key.
+    pub(super) key: SigningKey,
 }
 
 impl Services {
@@ -79,7 +83,8 @@ impl Services {
         choice: &SignalChoice,
         registry: &Registry,
         first_token: usize,
-        waker: Token,
+        waker: Arc<Waker>,
+        machine: Rc<ThisMachine>,
     ) -> Result<Opened, ServicesError> {
         let store = Store::open(&choice.data)?;
         let key = key_file::load_or_create(&choice.data.join("node.key"))?;
@@ -97,8 +102,6 @@ impl Services {
             registry,
             first_token,
         )?;
-        let system = |what| move |source| ServicesError::System { what, source };
-        let waker = Waker::new(registry, waker).map_err(system("a waker"))?;
         let config = FetcherConfig { ca_file: choice.ca.clone(), files_allowed: choice.file_urls };
         // If the loop cannot be woken, it looks at its next deadline.
         let fetcher = Fetcher::new(&config, move || drop(waker.wake()))?;
@@ -109,7 +112,6 @@ impl Services {
             tracing::warn!("{note}");
         }
         let secret = random()?;
-        let machine = Rc::new(ThisMachine::new(Some(OWN_MARK)));
         let name = choice.name.clone().or_else(host_name).unwrap_or_else(|| node.to_string()[..8].to_owned());
         tracing::info!("node {node} ({name}) signals on UDP port {PORT}; key {}", key.public_hex());
         let mut controller = ControllerConfig::new(node);
@@ -140,7 +142,7 @@ impl Services {
             intercepts: true,
         };
         let services = Services { sockets, fetcher, store, trust: watch, trust_at: Instant::START + TRUST_PERIOD };
-        Ok(Opened { services, setup, stored: loaded.values })
+        Ok(Opened { services, setup, stored: loaded.values, key: key.signing })
     }
 
     /// Does what the node asks for.

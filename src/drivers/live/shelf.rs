@@ -5,11 +5,14 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crate::base::limits::{MODULE_FILES_MAX, SHELF_BYTES_MAX, SHELF_PACKAGES_MAX};
+use crate::base::limits::{MODULE_FILES_MAX, SHELF_BYTES_MAX, SHELF_PACKAGES_MAX, SIGNATURE_BYTES_MAX};
 use crate::container::package::EXTENSION;
+use crate::container::repository::{Entry, INDEX_FILE, Index, WELL_KNOWN};
+use crate::container::signature::{self, PublisherKey};
 use crate::container::source::MANIFEST_PATH;
 use crate::drivers::live::web::WebServer;
 use crate::drivers::packing::{self, Packed};
+use crate::drivers::{publisher, safe_file};
 
 /// Files that are looked at to see whether something changed.
 const STAMPED_FILES_MAX: usize = 64 * MODULE_FILES_MAX;
@@ -23,6 +26,17 @@ pub struct Item {
     pub packed: Packed,
     /// The file or folder.
     pub origin: PathBuf,
+    /// Who signed it.
+    pub signed: Option<Signed>,
+}
+
+/// A signature that counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signed {
+    /// Whose it is.
+    pub key: PublisherKey,
+    /// As it is written.
+    pub text: String,
 }
 
 /// What a folder offers.
@@ -47,14 +61,17 @@ impl Shelf {
     pub fn read(dir: &Path) -> std::io::Result<Shelf> {
         let mut shelf = Shelf::default();
         if dir.join(MANIFEST_PATH).is_file() {
-            shelf.add(dir, packing::pack(dir));
+            shelf.add(dir, packing::pack(dir), &[]);
             return Ok(shelf);
         }
-        let mut paths: Vec<PathBuf> = Vec::new();
+        let (mut paths, mut keys): (Vec<PathBuf>, Vec<PublisherKey>) = (Vec::new(), Vec::new());
         for entry in fs::read_dir(dir)? {
             let path = entry?.path();
             let is_hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
             let is_package = path.extension().is_some_and(|extension| extension == EXTENSION);
+            if path.extension().is_some_and(|extension| extension == "pub") {
+                keys.extend(publisher::public(&path.to_string_lossy()));
+            }
             if !is_hidden && (is_package || path.join(MANIFEST_PATH).is_file()) {
                 paths.push(path);
             }
@@ -63,12 +80,12 @@ impl Shelf {
         paths.sort_by_key(|path| (path.is_dir(), path.clone()));
         for path in paths {
             let packed = if path.is_dir() { packing::pack(&path) } else { packing::read(&path) };
-            shelf.add(&path, packed);
+            shelf.add(&path, packed, &keys);
         }
         Ok(shelf)
     }
 
-    fn add(&mut self, origin: &Path, packed: Result<Packed, packing::PackingError>) {
+    fn add(&mut self, origin: &Path, packed: Result<Packed, packing::PackingError>, keys: &[PublisherKey]) {
         let packed = match packed {
             Ok(packed) => packed,
             Err(error) => return self.problems.push(error.to_string()),
@@ -87,7 +104,11 @@ impl Shelf {
                 self.problems.push(not_offered(other));
             }
             None => {
-                self.items.insert(key, Item { packed, origin: origin.to_owned() });
+                let signed = signature_of(origin, &packed, keys).unwrap_or_else(|problem| {
+                    self.problems.push(problem);
+                    None
+                });
+                self.items.insert(key, Item { packed, origin: origin.to_owned(), signed });
             }
         }
     }
@@ -111,22 +132,27 @@ impl Shelf {
 
     /// The list of all packages, for programs.
     #[must_use]
-    pub fn index(&self) -> serde_json::Value {
+    pub fn index(&self) -> Index {
         let entry = |item: &Item| {
-            let m = &item.packed.manifest;
-            serde_json::json!({
-                "name": m.name,
-                "version": m.version.to_string(),
-                "summary": m.summary,
-                "file": item.packed.file_name(),
-                "bytes": item.packed.bytes.len(),
-                "sha256": item.packed.digest_hex(),
-            })
+            let (m, signed) = (&item.packed.manifest, item.signed.as_ref());
+            Entry {
+                name: m.name.clone(),
+                version: m.version.clone(),
+                summary: m.summary.clone(),
+                file: item.packed.file_name(),
+                bytes: item.packed.bytes.len() as u64,
+                sha256: item.packed.digest_hex(),
+                requires: m.requires.clone(),
+                library: m.library,
+                publisher: signed.map(|signed| signed.key.clone()),
+                signature: signed.map(|signed| signed.text.clone()),
+            }
         };
-        serde_json::json!({ "packages": self.items.values().map(entry).collect::<Vec<_>>() })
+        Index { packages: self.items.values().map(entry).collect() }
     }
 
-    /// Offers everything, and nothing else: `/NAME-VERSION.nsm`, `/NAME.nsm` for the newest, `/index.json`.
+    /// Offers everything, and nothing else: `/NAME-VERSION.nsm` and its signature, `/NAME.nsm` for the newest, the keys of
+    /// publishers, `/index.json`, and the same at [`WELL_KNOWN`].
     pub fn offer(&self, server: &mut WebServer) {
         server.withdraw_all();
         let mut text = String::new();
@@ -134,14 +160,40 @@ impl Shelf {
             let name = item.packed.file_name();
             text.push_str(&format!("{}  {name}\n", item.packed.digest_hex()));
             server.offer(&format!("/{name}"), item.packed.bytes.clone());
+            if let Some(Signed { key, text }) = &item.signed {
+                server.offer(&format!("/{name}.{}", signature::EXTENSION), text.clone().into_bytes());
+                server.offer(&format!("/{}.pub", key.id()), key.to_file().into_bytes());
+            }
         }
         for (name, item) in self.newest() {
             server.offer(&format!("/{name}.{EXTENSION}"), item.packed.bytes.clone());
         }
-        server.offer("/index.json", format!("{:#}\n", self.index()).into_bytes());
+        let index = self.index().to_json();
+        server.offer(WELL_KNOWN, index.clone().into_bytes());
+        server.offer(&format!("/{INDEX_FILE}"), index.into_bytes());
         // As `sha256sum` writes it.
         server.offer("/", text.into_bytes());
     }
+}
+
+/// The signature beside a package, if one of the keys in the folder made it.
+fn signature_of(origin: &Path, packed: &Packed, keys: &[PublisherKey]) -> Result<Option<Signed>, String> {
+    let path = publisher::signature_path(origin);
+    let text = match safe_file::read(&path, SIGNATURE_BYTES_MAX) {
+        Ok((bytes, _)) => String::from_utf8_lossy(&bytes).into_owned(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(format!("{} is not offered: {error}", path.display())),
+    };
+    let wrong = |why: &dyn std::fmt::Display| format!("{} is not offered: {why}", path.display());
+    let id = signature::key_id(&text).map_err(|error| wrong(&error))?;
+    let mut problem = format!("no *.pub file beside it holds the key {id}");
+    for key in keys.iter().filter(|key| key.id() == id) {
+        match key.verify(&text, &packed.bytes, &publisher::comment(packed)) {
+            Ok(_) => return Ok(Some(Signed { key: key.clone(), text })),
+            Err(error) => problem = error.to_string(),
+        }
+    }
+    Err(wrong(&problem))
 }
 
 impl Stamp {

@@ -82,7 +82,7 @@ impl Steerer {
                         steerer.prepare_inline(interface, config);
                     }
                 }
-                LinkChoice::Tap { .. } | LinkChoice::Tun { .. } => {}
+                LinkChoice::Tap { .. } | LinkChoice::Tun { .. } | LinkChoice::None => {}
             }
         }
         Ok(steerer)

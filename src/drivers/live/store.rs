@@ -19,6 +19,7 @@ use crate::base::limits::{
     STORE_BYTES_MAX, STORE_FILE_BYTES_MAX, STORE_FILES_MAX, STORE_KEY_BYTES_MAX, STORE_KEY_PARTS_MAX,
 };
 use crate::controller::api::StoreOp;
+use crate::drivers::live::installed;
 use crate::drivers::safe_file;
 
 /// Where a node keeps what it keeps, if nothing else is said.
@@ -264,6 +265,9 @@ impl Store {
             let name = entry.file_name().to_string_lossy().into_owned();
             let kind = entry.file_type().map_err(system("look at", &entry.path()))?;
             let key = format!("{prefix}{}", name.strip_suffix(LOG).unwrap_or(&name));
+            if kind.is_dir() && key == installed::FOLDER {
+                continue;
+            }
             if kind.is_file() && name.starts_with('.') && name.ends_with(safe_file::UNFINISHED) {
                 let _ = fs::remove_file(entry.path());
             } else if kind.is_file() && is_key(&key) {

@@ -194,3 +194,74 @@ fn packets_are_built_and_taken_apart_as_described() {
     "#;
     assert_eq!(failure(body), None);
 }
+
+const NET_MANIFEST: &str = r#"
+name = "m"
+version = "1.0.0"
+api = 1
+summary = "For a test."
+[permissions]
+listen = ["tcp:80", "udp:53"]
+connect = ["tcp:example.org:81"]
+"#;
+
+/// Tells who calls what time it is, answers datagrams, and calls example.org for each of them.
+const NET_INIT: &str = r#"
+local task = require("@netserv/task")
+local tcp = require("@netserv/tcp")
+local udp = require("@netserv/udp")
+local M = {}
+function M.run(ctx)
+  local listener = assert(tcp.listen({ port = 80 }))
+  task.spawn(function()
+    listener:serve(function(stream)
+      local line = assert(stream:read_line())
+      task.sleep(1)
+      stream:write(`{line} at {ctx:now()}`)
+    end)
+  end)
+  for bytes, address, port in assert(udp.open({ port = 53 })):datagrams() do
+    local stream, reason = tcp.connect("example.org", 81)
+    if stream then
+      stream:write(bytes)
+      stream:close()
+    end
+    ctx:log("info", `{address} {port}: {reason or "told"}`)
+  end
+end
+return M
+"#;
+
+#[test]
+fn a_test_plays_the_network_around_the_node() {
+    let body = r#"
+        local test = require("@netserv/test")
+        test.case("c", function()
+          local node = test.node()
+          local stream = node:connect(80, "192.0.2.7")
+          stream:write("he")
+          stream:write("llo\n")
+          test.equal({ stream:read(), stream:ended() }, { "" })
+          node:advance(1)
+          test.equal(stream:read(), "hello at 1")
+          test.equal(stream:ended(), "finished")
+          local none, reason = node:connect(81)
+          test.equal({ none == nil, reason }, { true, "the peer refuses connections to this port" })
+
+          local socket = node:udp(4000)
+          socket:send("one", 53)
+          test.equal(node:log()[1].text, "192.0.2.1 4000: there is no address for example.org")
+          node:set_name("example.org", "192.0.2.9")
+          local listener = node:listen(81, "192.0.2.9")
+          socket:send("two", 53)
+          test.equal(node:log()[1].text, "192.0.2.1 4000: told")
+          local called = listener:accept()
+          test.equal({ called:read(), called:ended() }, { "two", "finished" })
+          test.equal({ listener:accept(), socket:receive() }, {})
+        end)
+    "#;
+    let files = [("module.toml", NET_MANIFEST), ("init.luau", NET_INIT), ("tests/a.luau", body)];
+    let files = files.into_iter().map(|(path, text)| (path.to_owned(), text.as_bytes().to_vec())).collect();
+    let report = test_module(&Module::check(ModuleSource { files }).unwrap());
+    assert!(report.passed(), "{report}");
+}

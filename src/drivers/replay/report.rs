@@ -193,6 +193,7 @@ impl ModuleReport {
                 InstanceState::Running => "running",
                 InstanceState::Waiting { .. } => "waiting",
                 InstanceState::Failed => "failed",
+                InstanceState::Draining { .. } => "draining",
             },
             last_fault: view.last_fault,
             faults: view.faults,
@@ -227,6 +228,7 @@ impl EventReport {
                 let next = restart_in.map_or("unloaded".to_owned(), |t| format!("restarts in {} s", t.as_secs_f64()));
                 (instance, "failed", format!("{fault}; {next}"))
             }
+            Event::OverBudget { instance, limit, .. } => (instance, "over budget", (*limit).to_owned()),
             Event::Unloaded { instance } => (instance, "unloaded", String::new()),
             Event::Note(text) => (String::new(), "note", text),
             Event::Signal(event) => (String::new(), "signal", format!("{event:?}")),

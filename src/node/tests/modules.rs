@@ -8,9 +8,14 @@ use crate::controller::instances::InstanceState;
 use crate::node::*;
 
 /// A module that may do everything, with this body for `on_packet(packet)` and more of the file behind it.
-fn module(name: &str, manifest: &str, code: &str) -> Module {
+pub(super) fn module(name: &str, manifest: &str, code: &str) -> Module {
+    version(name, "1.0.0", manifest, code)
+}
+
+/// The same of another version.
+pub(super) fn version(name: &str, version: &str, manifest: &str, code: &str) -> Module {
     let manifest = format!(
-        "name = \"{name}\"\nversion = \"1.0.0\"\napi = 1\nsummary = \"For tests.\"\nauthors = [\"Nobody\"]\n\
+        "name = \"{name}\"\nversion = \"{version}\"\napi = 1\nsummary = \"For tests.\"\nauthors = [\"Nobody\"]\n\
          licence = \"Apache-2.0\"\n{manifest}\n"
     );
     let files = [("module.toml", manifest), ("init.luau", format!("local M = {{}}\n{code}\nreturn M\n"))];
@@ -18,19 +23,19 @@ fn module(name: &str, manifest: &str, code: &str) -> Module {
     Module::check(ModuleSource { files }).unwrap()
 }
 
-const ALL_UDP: &str = "[packets]\nsees = \"payload\"\nchanges = \"length\"\ndrops = true\n\
+pub(super) const ALL_UDP: &str = "[packets]\nsees = \"payload\"\nchanges = \"length\"\ndrops = true\n\
                        [[filters]]\nprotocol = \"udp\"\n[permissions]\ninject = true\n";
 
-struct World {
-    node: Node,
-    now: Instant,
-    events: Vec<Event>,
-    sent: Vec<Vec<u8>>,
-    steered: Vec<Filter>,
+pub(super) struct World {
+    pub(super) node: Node,
+    pub(super) now: Instant,
+    pub(super) events: Vec<Event>,
+    pub(super) sent: Vec<Vec<u8>>,
+    pub(super) steered: Vec<Filter>,
 }
 
 impl World {
-    fn new(kind: LinkKind) -> World {
+    pub(super) fn new(kind: LinkKind) -> World {
         let cpu = CpuGuard::Safepoints;
         let mut node =
             Node::new(NodeConfig { flows_max: 100, capture: vec![], seed: 7, wall: WallTime::default(), cpu });
@@ -38,18 +43,18 @@ impl World {
         World { node, now: Instant::START, events: vec![], sent: vec![], steered: vec![] }
     }
 
-    fn load(&mut self, module: Module) -> Answer {
-        let command = Command::Load { module, name: None, properties: toml::Table::new() };
+    pub(super) fn load(&mut self, module: Module) -> Answer {
+        let command = Command::Load { module, name: None, properties: toml::Table::new(), grant: None };
         self.node.handle(self.now, Input::Command(1, command));
         self.drain().expect("a command is answered")
     }
 
-    fn with(mut self, name: &str, code: &str) -> World {
+    pub(super) fn with(mut self, name: &str, code: &str) -> World {
         self.load(module(name, ALL_UDP, code)).unwrap();
         self
     }
 
-    fn drain(&mut self) -> Option<Answer> {
+    pub(super) fn drain(&mut self) -> Option<Answer> {
         let mut answer = None;
         loop {
             match self.node.poll() {
@@ -67,11 +72,11 @@ impl World {
     }
 
     /// Feeds a UDP packet; returns the decision and the payload that then stands in the driver's buffer.
-    fn udp(&mut self, payload: &[u8]) -> (Decision, Vec<u8>) {
+    pub(super) fn udp(&mut self, payload: &[u8]) -> (Decision, Vec<u8>) {
         self.feed(&udp(payload), Offload::default())
     }
 
-    fn feed(&mut self, bytes: &[u8], offload: Offload) -> (Decision, Vec<u8>) {
+    pub(super) fn feed(&mut self, bytes: &[u8], offload: Offload) -> (Decision, Vec<u8>) {
         let mut room = bytes.to_vec();
         room.resize(bytes.len() + 100, 0);
         let mut packet = PacketMut::new(&mut room, bytes.len(), offload);
@@ -81,7 +86,7 @@ impl World {
         (decision, payload)
     }
 
-    fn advance(&mut self, seconds: u64) {
+    pub(super) fn advance(&mut self, seconds: u64) {
         let end = self.now + Duration::from_secs(seconds);
         while let Output::Idle { deadline: Some((at, _)) } = self.node.poll() {
             if at > end {
@@ -94,7 +99,7 @@ impl World {
         self.now = end;
     }
 
-    fn view(&self, name: &str) -> InstanceView {
+    pub(super) fn view(&self, name: &str) -> InstanceView {
         self.node.instances().into_iter().find(|view| view.name == name).unwrap()
     }
 }
@@ -105,7 +110,7 @@ fn udp(payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-const ON: Decision = Decision::Forward(LinkId(0));
+pub(super) const ON: Decision = Decision::Forward(LinkId(0));
 
 #[test]
 fn refuses_names_that_would_break_tables_and_logs() {
@@ -115,6 +120,7 @@ fn refuses_names_that_would_break_tables_and_logs() {
             module: module("m", ALL_UDP, ""),
             name: Some(name.to_owned()),
             properties: toml::Table::new(),
+            grant: None,
         };
         w.node.handle(w.now, Input::Command(1, command));
         let answer = w.drain().unwrap();
@@ -195,6 +201,7 @@ fn errors_are_tolerated_at_first_and_then_lead_to_restarts_with_backoff_and_in_t
                 world.advance(waits[waits.len() - 1]);
             }
             InstanceState::Failed => break,
+            InstanceState::Draining { .. } => panic!("nobody updates it"),
         }
     }
     assert_eq!(waits, [1, 2, 4, 8, 16]);

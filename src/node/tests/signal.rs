@@ -173,3 +173,61 @@ fn a_query_behind_an_authentication_header_is_not_taken_out() {
         }
     }
 }
+
+/// Loads a module that probes and logs what comes of it.
+fn probing(node: &mut Node, manifest: &str) -> Vec<String> {
+    let code = "local signal = require('@netserv/signal')
+                function M.run(ctx)
+                  local ok, path = pcall(signal.probe, { to = '10.0.0.2', transport = 'udp', asks = { 'system' } })
+                  if ok then
+                    ctx:log('info', `{path.complete} {#path.nodes} {path.problem ~= nil}`)
+                  else
+                    ctx:log('info', path)
+                  end
+                end";
+    let module = crate::node::tests::modules::module("prober", manifest, code);
+    let command = Command::Load { module, name: None, properties: toml::Table::new(), grant: None };
+    let mut now = Instant::START;
+    node.handle(now, Input::Command(1, command));
+    let mut lines = Vec::new();
+    loop {
+        match node.poll() {
+            Output::Event(Event::Log { text, .. }) => lines.push(text),
+            Output::Errand(Errand::Socket(crate::signaling::io::SocketOutput::Datagram(datagram))) => {
+                let sent = format!("to {}", datagram.destination);
+                if lines.last() != Some(&sent) {
+                    lines.push(sent);
+                }
+            }
+            Output::Idle { deadline: Some((at, _)) } if at < Instant::START + Duration::from_secs(120) => {
+                now = now.max(at);
+                node.handle(now, Input::Wakeup);
+            }
+            Output::Idle { .. } => return lines,
+            Output::Transmit { .. }
+            | Output::Steer(_)
+            | Output::Answer(..)
+            | Output::Event(_)
+            | Output::Errand(_)
+            | Output::Net(_) => {}
+        }
+    }
+}
+
+#[test]
+fn a_module_signals_with_the_nodes_key_and_hears_what_came_of_it() {
+    let permission = "[permissions]\nsignal = true\n";
+    let mut node = signalling_node();
+    node.set_signing_key(crate::base::crypto::SigningKey::from_seed(&[7; 32]));
+    let lines = probing(&mut node, permission);
+    assert_eq!(lines, ["to 10.0.0.2:270", "false 0 true"]);
+}
+
+#[test]
+fn why_a_module_cannot_signal_is_told() {
+    let permission = "[permissions]\nsignal = true\n";
+    let lines = probing(&mut node(LinkKind::Tun), permission);
+    assert!(lines[0].contains("signalling is switched off on this node; its owner switches it on"), "{lines:?}");
+    let lines = probing(&mut signalling_node(), "");
+    assert!(lines[0].contains("module.toml does not say signal = true under [permissions]"), "{lines:?}");
+}

@@ -35,7 +35,7 @@ fn node_with_module() -> Node {
     let files = files.iter().map(|(path, text)| ((*path).to_owned(), text.as_bytes().to_vec())).collect();
     let module = Module::check(ModuleSource { files }).expect("the module is right");
     let mut node = node();
-    let load = Command::Load { module, name: None, properties: toml::Table::new() };
+    let load = Command::Load { module, name: None, properties: toml::Table::new(), grant: None };
     node.handle(Instant::START, Input::Command(0, load));
     node
 }

@@ -11,7 +11,7 @@ use netlink_packet_route::RouteNetlinkMessage;
 use netlink_sys::{Socket, SocketAddr, protocols};
 
 /// Bytes of one read: more than the kernel puts into one answer.
-const READ_BYTES: usize = 64 * 1024;
+pub(crate) const READ_BYTES: usize = 64 * 1024;
 
 /// A socket to the routing part of the kernel.
 pub(crate) struct Rtnetlink {
@@ -35,8 +35,36 @@ impl Rtnetlink {
     }
 
     /// Reads a whole table.
-    pub(super) fn dump(&mut self, message: RouteNetlinkMessage) -> io::Result<Vec<RouteNetlinkMessage>> {
+    pub(crate) fn dump(&mut self, message: RouteNetlinkMessage) -> io::Result<Vec<RouteNetlinkMessage>> {
         self.request(message, NLM_F_DUMP)
+    }
+
+    /// Reads of a table what `keep` makes something of, until there are `count_max`. The socket is of no use afterwards.
+    pub(crate) fn dump_some<T>(
+        &mut self,
+        message: RouteNetlinkMessage,
+        count_max: usize,
+        keep: impl Fn(RouteNetlinkMessage) -> Option<T>,
+    ) -> io::Result<Vec<T>> {
+        let mut header = NetlinkHeader::default();
+        header.flags = NLM_F_REQUEST | NLM_F_DUMP;
+        send_all(&self.socket, &serialized(header, message))?;
+        let mut kept = Vec::new();
+        while kept.len() < count_max {
+            let datagram = receive(&self.socket)?;
+            for bytes in messages(&datagram) {
+                let Ok(answer) = NetlinkMessage::<RouteNetlinkMessage>::deserialize(bytes) else { continue };
+                match answer.payload {
+                    NetlinkPayload::InnerMessage(inner) if kept.len() < count_max => kept.extend(keep(inner)),
+                    NetlinkPayload::Error(error) if error.code.is_some() => {
+                        return Err(io::Error::from_raw_os_error(-error.raw_code()));
+                    }
+                    NetlinkPayload::Done(_) => return Ok(kept),
+                    _ => {}
+                }
+            }
+        }
+        Ok(kept)
     }
 
     fn request(&mut self, message: RouteNetlinkMessage, flags: u16) -> io::Result<Vec<RouteNetlinkMessage>> {
@@ -151,7 +179,7 @@ fn bytes_mut(capacity: usize) -> Vec<u8> {
 }
 
 /// The messages of one datagram.
-pub(super) fn messages(datagram: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(crate) fn messages(datagram: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = datagram;
     std::iter::from_fn(move || {
         let len = u32::from_ne_bytes(rest.get(..4)?.try_into().ok()?) as usize;

@@ -24,6 +24,10 @@ pub(super) struct Stream {
     read: usize,
     /// The peer writes nothing more.
     pub(super) is_finished: bool,
+    /// Bytes of [`Stream::received`] without the end of a line.
+    searched: usize,
+    /// Bytes that the reader needs at once.
+    needed: usize,
     is_paused: bool,
     told_paused: bool,
     /// What the driver does not have yet.
@@ -42,6 +46,7 @@ impl Stream {
     /// Forgets the first `bytes` of what came.
     pub(super) fn consume(&mut self, bytes: usize) {
         self.read = (self.read + bytes).min(self.received.len());
+        (self.searched, self.needed) = (0, 0);
         if self.read == self.received.len() {
             self.received = Vec::new();
             self.read = 0;
@@ -55,11 +60,51 @@ impl Stream {
             return None;
         }
         if self.read == 0 && len <= bytes_max {
+            (self.searched, self.needed) = (0, 0);
             return Some(std::mem::take(&mut self.received));
         }
         let bytes = self.received()[..len.min(bytes_max)].to_vec();
         self.consume(bytes.len());
         Some(bytes)
+    }
+
+    /// Takes so many bytes, if they are there.
+    pub(super) fn take_exactly(&mut self, count: usize) -> Option<Taken> {
+        if self.received().len() >= count {
+            return self.take(count).map(Taken::Bytes);
+        }
+        self.needed = count;
+        None
+    }
+
+    /// Takes one line, without its end, if it is there. The last one need not have an end.
+    pub(super) fn take_line(&mut self, bytes_max: usize) -> Option<Taken> {
+        let received = self.received();
+        let found = received[self.searched..].iter().position(|byte| *byte == b'\n').map(|at| at + self.searched);
+        let (line, taken) = match found {
+            Some(at) => (&received[..at], at + 1),
+            None if self.is_finished && !received.is_empty() => (received, received.len()),
+            None => (received, 0),
+        };
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        if line.len() > bytes_max {
+            return Some(Taken::Failed(format!("a line has more than {bytes_max} bytes")));
+        }
+        if taken == 0 {
+            (self.searched, self.needed) = (received.len(), bytes_max + 2);
+            return None;
+        }
+        let line = line.to_vec();
+        self.consume(taken);
+        Some(Taken::Bytes(line))
+    }
+
+    /// What a reader is told who wants more than will come.
+    pub(super) fn end(&self) -> Taken {
+        match self.received().len() {
+            0 => Taken::Ended,
+            len => Taken::Failed(format!("the peer has finished, and only {len} bytes are left")),
+        }
     }
 
     /// Takes in what came. Whether the driver is to pause.
@@ -70,7 +115,7 @@ impl Stream {
             self.read = 0;
         }
         self.received.extend_from_slice(bytes);
-        if self.received().len() >= high_water {
+        if self.received().len() >= high_water.max(self.needed) {
             self.is_paused = true;
         }
         self.is_paused != self.told_paused
@@ -78,7 +123,7 @@ impl Stream {
 
     /// Notes that the driver may go on reading, if so much was read. Whether it is to be told.
     pub(super) fn wants_resume(&mut self, high_water: usize) -> bool {
-        if self.is_paused && self.received().len() < high_water / 4 {
+        if self.is_paused && self.received().len() < (high_water / 4).max(self.needed) {
             self.is_paused = false;
         }
         self.is_paused != self.told_paused

@@ -46,14 +46,45 @@ fn allowed(listen: &[&str], connect: &[&str]) -> Allowed {
 }
 
 #[test]
+fn lines_and_exact_counts_come_whole_or_not_at_all() {
+    let mut sockets = with_stream();
+    sockets.happened(id(1), NetEvent::Received(b"one\r\ntw"));
+    assert_eq!(sockets.take_line(1, 10), Taken::Bytes(b"one".to_vec()));
+    assert_eq!((sockets.take_line(1, 10), sockets.take_exactly(1, 3)), (Taken::Nothing, Taken::Nothing));
+    sockets.happened(id(1), NetEvent::Received(b"o\nthree"));
+    assert_eq!(sockets.take_exactly(1, 2), Taken::Bytes(b"tw".to_vec()));
+    assert_eq!(sockets.take_line(1, 10), Taken::Bytes(b"o".to_vec()));
+    assert_eq!(sockets.take_line(1, 4), Taken::Failed("a line has more than 4 bytes".to_owned()));
+    assert_eq!(sockets.take_line(1, 5), Taken::Nothing);
+    sockets.happened(id(1), NetEvent::Finished);
+    let left = Taken::Failed("the peer has finished, and only 5 bytes are left".to_owned());
+    assert_eq!(sockets.take_exactly(1, 6), left);
+    assert_eq!(sockets.take_line(1, 5), Taken::Bytes(b"three".to_vec()));
+    assert_eq!(sockets.take_line(1, 5), Taken::Ended);
+}
+
+#[test]
+fn a_stream_of_many_gets_what_a_reader_needs_at_once() {
+    let mut sockets = with_stream();
+    sockets.waiting_bytes_max = 0;
+    assert_eq!(sockets.take_exactly(1, 50_000), Taken::Nothing);
+    sockets.happened(id(1), NetEvent::Received(&[b'x'; 40_000]));
+    assert_eq!(outputs(&mut sockets), []);
+    sockets.happened(id(1), NetEvent::Received(&[b'x'; 10_000]));
+    assert_eq!(outputs(&mut sockets), [NetOutput::Pause(id(1))]);
+    assert_eq!(sockets.take_exactly(1, 50_000), Taken::Bytes(vec![b'x'; 50_000]));
+    assert_eq!(outputs(&mut sockets), [NetOutput::Resume(id(1))]);
+}
+
+#[test]
 fn what_came_is_read_in_order_and_then_the_end() {
     let mut sockets = with_stream();
     assert_eq!(sockets.take_received(1, 100), Taken::Nothing);
     assert_eq!(sockets.happened(id(1), NetEvent::Received(b"hello ")).as_slice(), [read_key(1)]);
     sockets.happened(id(1), NetEvent::Received(b"world"));
     sockets.happened(id(1), NetEvent::Finished);
-    assert_eq!(sockets.with_received(1, |bytes| (1, bytes.len())), Some(11));
-    assert_eq!(sockets.take_received(1, 4), Taken::Bytes(b"ello".to_vec()));
+    assert_eq!(sockets.received_bytes(1), 11);
+    assert_eq!(sockets.take_received(1, 5), Taken::Bytes(b"hello".to_vec()));
     assert_eq!(sockets.take_received(1, 100), Taken::Bytes(b" world".to_vec()));
     assert_eq!(sockets.take_received(1, 100), Taken::Ended);
     assert_eq!(sockets.usage().bytes_in, 11);

@@ -169,7 +169,7 @@ fn reports_become_json_in_the_order_of_their_keys() {
     for (value, want) in [
         ("{ print = function() end }", "report: a function has no place in it"),
         ("{ [{}] = 1 }", "a key is neither a string nor a number"),
-        ("(function() local t = {} t.t = t return t end)()", "nested more than 16 deep"),
+        ("(function() local t = {} t.t = t return t end)()", "nested more than 32 deep"),
         ("table.create(600000, 0)", "takes more than 4194304 bytes"),
         ("string.rep('x', 5000000)", "takes more than"),
     ] {

@@ -18,7 +18,14 @@ fn live(code: &str) -> (Vec<String>, Vec<String>) {
                 Effect::SetTimer { number, delay } => drop(timers.insert((now + delay, number), ())),
                 Effect::GoOn => instance.go_on(now).unwrap(),
                 Effect::TaskFailed { message } => failed.push(message),
-                Effect::Send { .. } | Effect::Net(_) => {}
+                Effect::Send { .. }
+                | Effect::Net(_)
+                | Effect::Watch
+                | Effect::Signal(_)
+                | Effect::Provide { .. }
+                | Effect::Withdraw { .. }
+                | Effect::Call(_)
+                | Effect::Return { .. } => {}
             }
         }
         let Some(((at, number), ())) = timers.pop_first() else { break };

@@ -29,6 +29,11 @@ impl SystemPaths {
     pub fn new(mark: Option<u32>) -> SystemPaths {
         SystemPaths { mark, known: RefCell::default() }
     }
+
+    /// Asks the system anew from now on.
+    pub fn forget(&self) {
+        self.known.take();
+    }
 }
 
 impl Paths for SystemPaths {

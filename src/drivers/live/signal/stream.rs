@@ -1,9 +1,7 @@
 //! One stream: a connection, perhaps TLS over it, and what is still to be written.
 
-#![expect(clippy::wildcard_enum_match_arm, reason = "the system knows many errors, and few matter here")]
-
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr};
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
 
 use mio::net::TcpStream;
 use rustls::Connection;
@@ -14,24 +12,20 @@ use crate::base::limits::{
     SIGNAL_STREAM_QUEUE_BYTES_MAX, SIGNAL_WRITE_WAIT_MAX,
 };
 use crate::base::time::Instant;
+use crate::drivers::live::pump::{Pump, Stop, Took, broken};
 use crate::signaling::io::{StreamEvent, StreamId, StreamSecurity};
 
 /// A stream.
 pub(super) struct Stream {
     pub(super) id: StreamId,
-    pub(super) socket: TcpStream,
-    tls: Option<Box<Connection>>,
+    pub(super) pump: Pump,
     state: State,
     /// For an accepted one: from where, and to which address.
     pub(super) accepted: Option<(SocketAddr, SocketAddr)>,
-    /// What is still to be written, from `written` on.
-    output: Vec<u8>,
-    written: usize,
     /// When it came into its state, or when its peer last took something of what waits.
     since: Instant,
     /// The peer has said something.
     pub(super) has_heard: bool,
-    discarded_bytes: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,8 +35,6 @@ enum State {
     Open,
     /// Closed here; the last bytes are sent, and the peer's end is waited for.
     Closing,
-    /// As before, with everything sent.
-    Ended,
 }
 
 /// What became of a stream when it was looked at.
@@ -79,18 +71,7 @@ impl Stream {
     }
 
     fn new(id: StreamId, socket: TcpStream, tls: Option<Connection>, state: State, since: Instant) -> Stream {
-        Stream {
-            id,
-            socket,
-            tls: tls.map(Box::new),
-            state,
-            accepted: None,
-            output: Vec::new(),
-            written: 0,
-            since,
-            has_heard: false,
-            discarded_bytes: 0,
-        }
+        Stream { id, pump: Pump::new(socket, tls), state, accepted: None, since, has_heard: false }
     }
 
     /// Whether a handshake goes on.
@@ -100,7 +81,7 @@ impl Stream {
 
     /// Whether it was closed here.
     pub(super) fn is_closed(&self) -> bool {
-        matches!(self.state, State::Closing | State::Ended)
+        self.state == State::Closing
     }
 
     /// Since when it is in its state.
@@ -113,9 +94,9 @@ impl Stream {
         let wait = match self.state {
             State::Connecting => SIGNAL_CONNECT_WAIT_MAX,
             State::Handshaking => SIGNAL_HANDSHAKE_WAIT_MAX,
-            State::Open if self.has_output() => SIGNAL_WRITE_WAIT_MAX,
+            State::Open if self.pump.has_output() => SIGNAL_WRITE_WAIT_MAX,
             State::Open => return None,
-            State::Closing | State::Ended => SIGNAL_CLOSE_WAIT_MAX,
+            State::Closing => SIGNAL_CLOSE_WAIT_MAX,
         };
         Some(self.since + wait)
     }
@@ -126,13 +107,9 @@ impl Stream {
             State::Connecting => ("the peer did not answer", SIGNAL_CONNECT_WAIT_MAX),
             State::Handshaking => ("the TLS handshake was not done", SIGNAL_HANDSHAKE_WAIT_MAX),
             State::Open => ("the peer read nothing of what waits", SIGNAL_WRITE_WAIT_MAX),
-            State::Closing | State::Ended => ("the peer did not end it", SIGNAL_CLOSE_WAIT_MAX),
+            State::Closing => ("the peer did not end it", SIGNAL_CLOSE_WAIT_MAX),
         };
         format!("{what} within {} s", wait.as_secs())
-    }
-
-    fn has_output(&self) -> bool {
-        self.written < self.output.len() || self.tls.as_ref().is_some_and(|tls| tls.wants_write())
     }
 
     fn enter(&mut self, state: State, now: Instant) {
@@ -146,45 +123,36 @@ impl Stream {
             State::Connecting => self.connect(now),
             State::Handshaking => self.shake_hands(now),
             State::Open => self.write_and_read(buffer, now),
-            State::Closing | State::Ended => self.end(buffer, now),
+            State::Closing => self.pump.close(buffer, SIGNAL_DISCARDED_BYTES_MAX).map_err(Stop::Io).map(closed),
         };
-        result.unwrap_or_else(|e| self.broken(&e))
+        result.unwrap_or_else(|stop| self.stopped(&stop))
     }
 
-    fn broken(&mut self, error: &io::Error) -> Step {
-        match error.kind() {
-            ErrorKind::WouldBlock => Step::Waits,
-            ErrorKind::Interrupted => Step::Moved,
-            _ => Step::Over { reason: broken(error), lingers: false },
-        }
-    }
-
-    fn connect(&mut self, now: Instant) -> io::Result<Step> {
-        if let Some(error) = self.socket.take_error()? {
-            return Err(error);
-        }
-        match self.socket.peer_addr() {
-            Ok(_) => {
-                self.enter(State::Handshaking, now);
-                Ok(Step::Moved)
-            }
-            Err(e) if e.kind() == ErrorKind::NotConnected => Ok(Step::Waits),
-            Err(e) => Err(e),
+    fn stopped(&mut self, stop: &Stop) -> Step {
+        match stop {
+            Stop::Io(e) if e.kind() == ErrorKind::WouldBlock => Step::Waits,
+            Stop::Io(e) if e.kind() == ErrorKind::Interrupted => Step::Moved,
+            Stop::Io(e) => over(&broken(e)),
+            Stop::Cut if self.state == State::Handshaking => over("the peer ended it during the TLS handshake"),
+            Stop::Cut => over("the peer ended it"),
+            // An alert for the peer, if there is one.
+            Stop::Tls(error) => Step::Over { reason: tls::words(error), lingers: true },
         }
     }
 
-    fn shake_hands(&mut self, now: Instant) -> io::Result<Step> {
-        if let Some(tls) = &mut self.tls {
-            while tls.wants_write() {
-                if tls.write_tls(&mut self.socket)? == 0 {
-                    return Err(io::Error::from(ErrorKind::WriteZero));
-                }
-            }
-            if tls.is_handshaking() {
-                return Ok(self.read_tls());
-            }
+    fn connect(&mut self, now: Instant) -> Result<Step, Stop> {
+        if !self.pump.is_connected()? {
+            return Ok(Step::Waits);
         }
-        let peer_key = match &self.tls {
+        self.enter(State::Handshaking, now);
+        Ok(Step::Moved)
+    }
+
+    fn shake_hands(&mut self, now: Instant) -> Result<Step, Stop> {
+        if !self.pump.shake_hands()? {
+            return Ok(Step::Moved);
+        }
+        let peer_key = match self.pump.tls() {
             Some(tls) => match tls::peer_key(tls) {
                 Some(key) => Some(key),
                 None => return Ok(over("the peer presented no certificate with an Ed25519 key")),
@@ -194,44 +162,24 @@ impl Stream {
         self.enter(State::Open, now);
         Ok(Step::Opened(match self.accepted {
             Some((from, to)) => StreamEvent::Accepted { from, to, security: self.security(), peer_key },
-            None => StreamEvent::Connected { from: self.socket.local_addr()?, peer_key },
+            None => StreamEvent::Connected { from: self.pump.socket.local_addr()?, peer_key },
         }))
     }
 
     fn security(&self) -> StreamSecurity {
-        if self.tls.is_some() { StreamSecurity::Tls } else { StreamSecurity::Plain }
+        if self.pump.tls().is_some() { StreamSecurity::Tls } else { StreamSecurity::Plain }
     }
 
-    /// Reads some of what the peer sent by TLS.
-    fn read_tls(&mut self) -> Step {
-        let Some(tls) = &mut self.tls else { return Step::Waits };
-        match tls.read_tls(&mut self.socket) {
-            Ok(0) if tls.is_handshaking() => return over("the peer ended it during the TLS handshake"),
-            Ok(0) => return over("the peer ended it"),
-            Ok(_) => {}
-            Err(e) => return self.broken(&e),
-        }
-        let Err(error) = tls.process_new_packets() else { return Step::Moved };
-        // An alert for the peer, if there is one.
-        Step::Over { reason: tls::words(&error), lingers: true }
-    }
-
-    fn write_and_read(&mut self, buffer: &mut [u8], now: Instant) -> io::Result<Step> {
+    fn write_and_read(&mut self, buffer: &mut [u8], now: Instant) -> Result<Step, Stop> {
         self.flush(now)?;
-        let read = match &mut self.tls {
-            None => self.socket.read(buffer),
-            Some(tls) => match tls.reader().read(buffer) {
-                Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(self.read_tls()),
-                read => read,
-            },
-        };
-        match read? {
-            0 => Ok(over("the peer ended it")),
-            len => {
+        Ok(match self.pump.read(buffer)? {
+            Took::Nothing => Step::Moved,
+            Took::End => over("the peer ended it"),
+            Took::Bytes(len) => {
                 self.has_heard = true;
-                Ok(Step::Received(len))
+                Step::Received(len)
             }
-        }
+        })
     }
 
     /// Puts bytes behind those that wait, and writes what goes at once.
@@ -240,60 +188,24 @@ impl Stream {
     ///
     /// Why the stream is over.
     pub(super) fn write(&mut self, bytes: &[u8], now: Instant) -> Result<(), String> {
-        if !self.has_output() {
-            self.since = if self.state == State::Open { now } else { self.since };
+        if !self.pump.has_output() && self.state == State::Open {
+            self.since = now;
         }
-        // Moved to the front only when that pays.
-        if self.written > self.output.len() / 2 {
-            self.output.drain(..self.written);
-            self.written = 0;
-        }
-        self.output.extend_from_slice(bytes);
+        self.pump.queue(bytes);
         if self.state == State::Open {
             self.flush(now).map_err(|e| broken(&e))?;
         }
-        if self.output.len() - self.written > SIGNAL_STREAM_QUEUE_BYTES_MAX {
+        if self.pump.output_bytes() > SIGNAL_STREAM_QUEUE_BYTES_MAX {
             return Err(format!("the peer does not read: more than {SIGNAL_STREAM_QUEUE_BYTES_MAX} bytes wait"));
         }
         Ok(())
     }
 
-    /// Writes what waits as far as that goes now.
     fn flush(&mut self, now: Instant) -> io::Result<()> {
-        match self.flush_some(now) {
-            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(()),
-            result => result,
+        if self.pump.flush()? {
+            self.since = now;
         }
-    }
-
-    fn flush_some(&mut self, now: Instant) -> io::Result<()> {
-        loop {
-            if let Some(tls) = &mut self.tls {
-                while tls.wants_write() {
-                    if tls.write_tls(&mut self.socket)? == 0 {
-                        return Err(io::Error::from(ErrorKind::WriteZero));
-                    }
-                    self.since = now;
-                }
-            }
-            let rest = &self.output[self.written..];
-            if rest.is_empty() {
-                self.output = Vec::new();
-                self.written = 0;
-                return Ok(());
-            }
-            let len = match &mut self.tls {
-                Some(tls) => tls.writer().write(rest)?,
-                None => self.socket.write(rest)?,
-            };
-            if len == 0 {
-                return Err(io::Error::from(ErrorKind::WriteZero));
-            }
-            self.written += len;
-            if self.tls.is_none() {
-                self.since = now;
-            }
-        }
+        Ok(())
     }
 
     /// Closes it. Returns whether it must be kept until that is done.
@@ -305,51 +217,15 @@ impl Stream {
 
     /// Lets the peer know why the stream is over, after a failure.
     pub(super) fn linger(&mut self, now: Instant) {
-        self.output = Vec::new();
-        self.written = 0;
+        self.pump.drop_output();
         self.enter(State::Closing, now);
     }
+}
 
-    fn end(&mut self, buffer: &mut [u8], now: Instant) -> io::Result<Step> {
-        if self.state == State::Closing {
-            let since = self.since;
-            self.flush(now)?;
-            self.since = since;
-            if !self.has_output() {
-                if let Some(tls) = &mut self.tls {
-                    tls.send_close_notify();
-                    while tls.wants_write() && tls.write_tls(&mut self.socket)? > 0 {}
-                }
-                self.socket.shutdown(Shutdown::Write)?;
-                self.state = State::Ended;
-            }
-        }
-        // What the peer still sends is read: otherwise the system would break the connection, and what was sent last
-        // might be lost.
-        match self.socket.read(buffer)? {
-            0 => Ok(over("closed")),
-            len => {
-                self.discarded_bytes += len;
-                let is_enough = self.discarded_bytes > SIGNAL_DISCARDED_BYTES_MAX;
-                Ok(if is_enough { over("closed") } else { Step::Moved })
-            }
-        }
-    }
+fn closed(is_over: bool) -> Step {
+    if is_over { over("closed") } else { Step::Moved }
 }
 
 fn over(reason: &str) -> Step {
     Step::Over { reason: reason.to_owned(), lingers: false }
-}
-
-/// What the system says of a connection, in words.
-pub(super) fn broken(error: &io::Error) -> String {
-    match error.kind() {
-        ErrorKind::ConnectionRefused => "the peer refuses connections to this port".to_owned(),
-        ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => "the peer broke it off".to_owned(),
-        ErrorKind::TimedOut => "the peer did not answer".to_owned(),
-        ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => "the peer cannot be reached".to_owned(),
-        // rustls says so of an end without a farewell.
-        ErrorKind::UnexpectedEof => "the peer ended it without a farewell".to_owned(),
-        _ => error.to_string(),
-    }
 }

@@ -12,7 +12,7 @@ use mio::{Interest, Registry, Token};
 use platform::signal_socket::{Family, tcp};
 
 use super::counters::SignalCounters;
-use super::stream::{Step, Stream, broken};
+use super::stream::{Step, Stream};
 use super::tls::{self, Tls};
 use super::{SignalError, open_both};
 use crate::base::limits::{
@@ -20,6 +20,7 @@ use crate::base::limits::{
     SIGNAL_STREAMS_PER_SOURCE_MAX,
 };
 use crate::base::time::Instant;
+use crate::drivers::live::pump::broken;
 use crate::signaling::io::{StreamEvent, StreamId, StreamSecurity};
 
 /// Listening sockets at most: for TCP and for TLS, each by IPv4 and IPv6.
@@ -160,7 +161,7 @@ impl Streams {
     /// Puts a stream at the place that is next.
     fn insert(&mut self, place: usize, mut stream: Stream) -> io::Result<()> {
         let token = Token(self.token(place));
-        self.registry.register(&mut stream.socket, token, Interest::READABLE | Interest::WRITABLE)?;
+        self.registry.register(&mut stream.pump.socket, token, Interest::READABLE | Interest::WRITABLE)?;
         self.free.pop();
         self.note_deadline(&stream);
         self.places.insert(stream.id, place);
@@ -212,7 +213,7 @@ impl Streams {
 
     fn remove(&mut self, place: usize) -> Option<Stream> {
         let mut stream = self.streams.remove(&place)?;
-        let _ = self.registry.deregister(&mut stream.socket);
+        let _ = self.registry.deregister(&mut stream.pump.socket);
         self.free.push(place);
         Some(stream)
     }

@@ -1,0 +1,143 @@
+//! What a module asks for, in plain words: for whoever decides whether it may.
+
+use serde::Serialize;
+
+use crate::base::amount::bytes_text;
+use crate::container::manifest::{Changes, Limits, Manifest, Sees};
+use crate::container::properties::Properties;
+
+/// What a module asks for. Each line is a verb phrase, or a noun with its number.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Wish {
+    /// Which packets it is shown, and what it may do with them.
+    pub packets: Vec<String>,
+    /// Permissions that it cannot do without.
+    pub required: Vec<String>,
+    /// Permissions that it can do without.
+    pub optional: Vec<String>,
+    /// The most that it may use.
+    pub limits: Vec<String>,
+    /// The libraries that it needs.
+    pub libraries: Vec<String>,
+    /// The services of other modules that it uses, and those that it offers.
+    pub services: Vec<String>,
+}
+
+impl Wish {
+    /// What `manifest` asks for; with properties where they are known.
+    #[must_use]
+    pub fn of(manifest: &Manifest, properties: Option<&Properties>) -> Wish {
+        let sentences = |wish: &crate::container::permissions::Permissions| {
+            let resolved = properties.and_then(|properties| wish.resolve(properties).ok());
+            resolved.map_or_else(|| wish.sentences(), |allowed| allowed.sentences())
+        };
+        let uses = manifest.uses.iter().map(|(name, wanted)| {
+            let word = if wanted.optional { "uses, if it is there," } else { "uses" };
+            format!("{word} {name} {}", wanted.version)
+        });
+        let provides = manifest.provides.iter().map(|(name, version)| format!("offers {name} {version}"));
+        Wish {
+            packets: packets(manifest, properties),
+            required: sentences(&manifest.permissions),
+            optional: sentences(&manifest.optional_permissions),
+            limits: limits(&manifest.limits),
+            libraries: manifest.requires.iter().map(|(name, wanted)| format!("{name} {wanted}")).collect(),
+            services: uses.chain(provides).collect(),
+        }
+    }
+
+    /// As text, one line for each, under headings.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        let parts: [(&str, &[String]); 6] = [
+            ("It wants to", &self.packets),
+            ("It needs to", &self.required),
+            ("If you like, it will also", &self.optional),
+            ("It uses at most", &self.limits),
+            ("It needs these libraries", &self.libraries),
+            ("Services", &self.services),
+        ];
+        for (heading, lines) in parts {
+            if !lines.is_empty() {
+                text.push_str(&format!("{heading}:\n"));
+                lines.iter().for_each(|line| text.push_str(&format!("  - {line}\n")));
+            }
+        }
+        text
+    }
+}
+
+fn packets(manifest: &Manifest, properties: Option<&Properties>) -> Vec<String> {
+    if manifest.filter_rules.is_empty() {
+        return Vec::new();
+    }
+    let what = if manifest.sees == Sees::Headers { "the headers of" } else { "all of" };
+    let mut lines = Vec::new();
+    match properties.map(|properties| manifest.filters(properties)) {
+        Some(Ok(filters)) if filters.is_empty() => lines.push("see no packets, with these properties".to_owned()),
+        Some(Ok(filters)) => lines.extend(filters.iter().map(|filter| format!("see {what} these packets: {filter}"))),
+        Some(Err(error)) => lines.push(error.to_string()),
+        None => lines.push(format!("see {what} packets; which ones depends on properties that must be given")),
+    }
+    match manifest.changes {
+        Changes::Nothing => {}
+        Changes::Headers => lines.push("change their headers".to_owned()),
+        Changes::Payload => lines.push("change their headers and content".to_owned()),
+        Changes::Length => lines.push("change their headers, content and length".to_owned()),
+    }
+    if manifest.drops {
+        lines.push("drop them, or answer in their place".to_owned());
+    }
+    if !manifest.passes_on_fault {
+        lines.push("have them dropped when it fails".to_owned());
+    }
+    lines
+}
+
+/// Limits in a person's words.
+#[must_use]
+pub fn limits(limits: &Limits) -> Vec<String> {
+    let mut lines = vec![
+        format!("{} of memory", bytes_text(limits.memory_bytes)),
+        format!("{} ms of CPU time per call, {} % of one core", limits.cpu_ms_per_call, limits.cpu_share_percent),
+    ];
+    if limits.storage_bytes > 0 {
+        lines.push(format!("{} on disk", bytes_text(limits.storage_bytes)));
+    }
+    for (bits, way) in [(limits.bandwidth_in, "in"), (limits.bandwidth_out, "out")] {
+        if bits > 0 {
+            lines.push(format!("{bits} bits per second {way}"));
+        }
+    }
+    lines.push(format!("{} timers, {} sockets, {} tasks", limits.timers, limits.sockets, limits.tasks));
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_that_is_asked_for_is_said() {
+        let manifest = Manifest::parse(
+            "name = \"m\"\nversion = \"1.0.0\"\napi = 1\nsummary = \"s\"\n[packets]\nsees = \"payload\"\ndrops = true\n\
+             changes = \"payload\"\n[[filters]]\nprotocol = \"udp\"\nto_port = 5060\n[permissions]\nsignal = true\n\
+             [permissions.optional]\nlisten = [\"tcp:80\"]\n[limits]\nstorage_bytes = 1048576\n[requires]\nlib-a = \"^1\"\n\
+             [uses]\n\"sip.registrar\" = \"^1\"\n",
+        )
+        .unwrap();
+        let text = Wish::of(&manifest, Some(&Properties::default())).text();
+        for line in [
+            "It wants to:\n  - see all of these packets: udp to port 5060\n  - change their headers and content\n  - drop them",
+            "It needs to:\n  - send signals",
+            "If you like, it will also:\n  - be reached from outside: TCP port 80\n",
+            "  - 1M on disk\n",
+            "It needs these libraries:\n  - lib-a ^1\n",
+            "Services:\n  - uses sip.registrar ^1\n",
+        ] {
+            assert!(text.contains(line), "{line}\n---\n{text}");
+        }
+        assert!(Wish::of(&manifest, None).text().contains("depends on properties"));
+    }
+}
