@@ -18,7 +18,8 @@ pub const SERVICE_CALLS_MAX: u32 = 1_024;
 pub const SERVICE_DEPTH_MAX: u32 = 8;
 /// Longest time that a caller waits for its answer.
 pub const SERVICE_WAIT_MAX: Duration = Duration::from_secs(10);
-/// Calls and answers that are carried before packets get their turn; the rest follows after [`MODULE_TIMER_MIN`].
+/// Calls and answers that are carried before packets get their turn; the rest follows after
+/// [`MODULE_TIMER_MIN`](super::MODULE_TIMER_MIN).
 pub const SERVICE_STEPS_MAX: usize = 256;
 
 // --- updates of running modules ---

@@ -69,7 +69,8 @@ impl Instance {
         self.vm.call(Entry::SignalAnswered, &[f64::from(number)]).map(|_| ())
     }
 
-    /// Somebody calls a service that it provides; answered by [`Effect::Return`] with the same number, now or later.
+    /// Somebody calls a service that it provides; answered by [`Effect::Return`](super::Effect::Return) with the
+    /// same number, now or later.
     ///
     /// # Errors
     ///
