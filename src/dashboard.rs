@@ -2,6 +2,7 @@
 
 pub mod metrics;
 pub mod path;
+pub mod scene;
 pub mod status;
 pub mod table;
 pub mod usage;
