@@ -12,3 +12,4 @@ pub mod packing;
 pub mod publisher;
 pub mod replay;
 pub mod safe_file;
+pub mod scenario;
