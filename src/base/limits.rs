@@ -513,3 +513,5 @@ pub const NSLP_NOTICE_NEW_AFTER: Duration = Duration::from_secs(10);
 pub const SCENARIO_MACHINES_MAX: usize = 1_000;
 /// Virtual seconds that a scenario may last: a day.
 pub const SCENARIO_SECONDS_MAX: f64 = 86_400.0;
+/// Lines of its modules that are kept of each machine for people to read.
+pub const SCENARIO_LOG_LINES_MAX: usize = 100;

@@ -63,7 +63,7 @@ impl Show {
         for (one, other, path) in &self.captures {
             let failed = |error| CliError::Failure(format!("cannot write {}: {error}", path.display()));
             let file = fs::File::create(path).map_err(failed)?;
-            player.capture(scenario, [one, other], Box::new(std::io::BufWriter::new(file))).map_err(CliError::failure)?;
+            player.capture(scenario, [one.as_str(), other.as_str()], Box::new(std::io::BufWriter::new(file))).map_err(CliError::failure)?;
         }
         Ok(player)
     }
@@ -76,11 +76,12 @@ impl Show {
         let mut moments = Vec::new();
         while !player.is_over() {
             let moment = player.advance(scenario, player.at_s() + HEADLESS_MOMENT_S);
-            teller.tell(&moment, &player.new_figures(scenario), out)?;
+            teller.tell(&moment, &player.new_figures(), out)?;
             if self.record.is_some() {
                 moments.push(moment);
             }
         }
+        player.end_captures()?;
         if let Some(path) = &self.record {
             let file = page::record(player.scene(), &moments, &player.results());
             let failed = |error| CliError::Failure(format!("cannot write {}: {error}", path.display()));
@@ -138,7 +139,7 @@ impl Show {
             before = Instant::now();
             if !player.is_over() {
                 let moment = player.advance(scenario, pace.next(player.at_s(), elapsed));
-                let figures = player.new_figures(scenario);
+                let figures = player.new_figures();
                 teller.tell(&moment, &figures, out)?;
                 server.publish(&moment);
             } else if !is_last {

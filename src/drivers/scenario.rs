@@ -1,17 +1,23 @@
 //! Scenarios: a world, what happens in it, and what is measured, as `demo.toml` says. A demo is a scenario that is part
 //! of the program.
 
+mod build;
+mod details;
 mod file;
+mod measure;
+mod player;
 mod source;
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
 
+pub use measure::Measured;
+pub use player::{OrderedEvent, Player};
 pub use source::{SCENARIO_PATH, ScenarioSource, SourceError, names};
 
 use crate::base::limits::{SCENARIO_MACHINES_MAX, SCENARIO_SECONDS_MAX};
 use crate::dashboard::scene::{self, MachineKind, Scene, Stage};
-use crate::drivers::scenario::file::{AppEntry, Deed, FigureEntry, LinkEntry, ScenarioFile, SeriesEntry};
+use crate::drivers::scenario::file::{AppEntry, Deed, LinkEntry, ScenarioFile, SeriesEntry};
 
 /// What is wrong with a scenario.
 #[derive(Debug, thiserror::Error)]
@@ -41,8 +47,8 @@ pub enum ScenarioError {
 
 /// A scenario that was read and checked.
 pub struct Scenario {
-    pub(super) source: ScenarioSource,
-    pub(super) file: ScenarioFile,
+    source: ScenarioSource,
+    file: ScenarioFile,
     /// The machines by name.
     index: BTreeMap<String, usize>,
 }
@@ -63,17 +69,17 @@ impl Scenario {
     }
 
     /// The number of a machine.
-    pub(super) fn machine(&self, name: &str) -> Option<usize> {
+    fn machine(&self, name: &str) -> Option<usize> {
         self.index.get(name).copied()
     }
 
     /// The numbers of machines whose names were checked.
-    pub(super) fn machines(&self, names: &[String]) -> Vec<usize> {
+    fn machines(&self, names: &[String]) -> Vec<usize> {
         names.iter().filter_map(|name| self.machine(name)).collect()
     }
 
     /// The number of the link between two machines.
-    pub(super) fn link(&self, ends: &[String; 2]) -> Option<usize> {
+    fn link(&self, ends: &[String; 2]) -> Option<usize> {
         let joins = |link: &LinkEntry| {
             link.ends.as_ref().is_some_and(|[a, b]| (a, b) == (&ends[0], &ends[1]) || (a, b) == (&ends[1], &ends[0]))
         };
@@ -292,15 +298,16 @@ impl Scenario {
     }
 
     /// A series by "CHART/SERIES".
-    pub(super) fn series(&self, name: &str) -> Option<(usize, usize)> {
+    fn series(&self, name: &str) -> Option<(usize, usize)> {
         let (chart, series) = name.split_once('/')?;
         let at = self.file.chart.iter().position(|entry| entry.title == chart)?;
         Some((at, self.file.chart[at].series.iter().position(|entry| entry.name == series)?))
     }
 
-    /// The figures of its result.
-    pub(super) fn figures(&self) -> &[FigureEntry] {
-        &self.file.figure
+    /// Virtual seconds per second before a person.
+    #[must_use]
+    pub fn speed(&self) -> f64 {
+        self.file.speed
     }
 }
 

@@ -91,18 +91,15 @@ pub(super) struct MachineEntry {
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NatEntry {
-    #[serde(default)]
-    pub(super) mapping: NatBehaviour,
-    #[serde(default)]
-    pub(super) filtering: NatBehaviour,
+    pub(super) mapping: Option<NatBehaviour>,
+    pub(super) filtering: Option<NatBehaviour>,
     /// For UDP.
     pub(super) timeout_s: Option<f64>,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum NatBehaviour {
-    #[default]
     EndpointIndependent,
     AddressDependent,
     AddressAndPortDependent,
