@@ -83,7 +83,9 @@ fn interface(packets: &mut Packets, local: IpAddress, seed: u64, now: Instant) -
     config.random_seed = seed;
     let mut interface = Interface::new(config, packets, time(now));
     // Everybody counts as a neighbour: the network outside of it knows the ways.
-    interface.update_ip_addrs(|addresses| drop(addresses.push(IpCidr::new(local, 0))));
+    interface.update_ip_addrs(|addresses| {
+        let _ = addresses.push(IpCidr::new(local, 0));
+    });
     interface
 }
 
