@@ -13,3 +13,4 @@ pub mod publisher;
 pub mod replay;
 pub mod sim;
 pub mod safe_file;
+pub mod scenario;

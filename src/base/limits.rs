@@ -508,3 +508,10 @@ pub const NSLP_SEEN_MAX: usize = 128;
 pub const NSLP_NOTICES_SEEN_MAX: usize = 16;
 /// The same notification after this time is a new one.
 pub const NSLP_NOTICE_NEW_AFTER: Duration = Duration::from_secs(10);
+
+// Scenarios.
+
+/// Machines of a scenario file; more are for benches.
+pub const SCENARIO_MACHINES_MAX: usize = 1_000;
+/// Virtual seconds that a scenario may last: a day.
+pub const SCENARIO_SECONDS_MAX: f64 = 86_400.0;
