@@ -11,5 +11,6 @@ pub mod module_new;
 pub mod packing;
 pub mod publisher;
 pub mod replay;
+pub mod sim;
 pub mod safe_file;
 pub mod scenario;

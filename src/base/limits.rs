@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 mod modules;
+mod sim;
 
 pub use modules::*;
+pub use sim::*;
 
 /// Longest packet, in bytes: what the length field of IPv4 can say.
 pub const PACKET_BYTES_MAX: usize = 65_535;
