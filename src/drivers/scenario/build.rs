@@ -1,7 +1,6 @@
 //! Makes the simulated world of a scenario.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::rc::Rc;
 use std::time::Duration;
 
 use crate::base::crypto::{SigningKey, sha256, to_hex};
@@ -30,6 +29,8 @@ impl Scenario {
     /// The world at its beginning, with its apps.
     pub(super) fn build(&self, seed: u64) -> Result<Sim, ScenarioError> {
         let mut sim = Sim::new(seed);
+        // What happens while apps are loaded is told too.
+        sim.observe(true);
         for (number, entry) in self.file.machine.iter().enumerate() {
             let config = self.machine_config(seed, number, entry)?;
             sim.add_machine(config).map_err(|error| self.wrong(format!("machine {}:", entry.name), error))?;
@@ -127,8 +128,11 @@ impl Scenario {
                 let written = files.begin(file, true).and_then(|id| files.put(id, &bytes).and_then(|()| files.end(id)));
                 written.map_err(|error| self.wrong(what(), error))?;
             }
-            sim.load(machine, module.clone(), None, self.properties(&app.properties))
-                .map_err(|error| self.wrong(what(), error))?;
+            match sim.load(machine, module.clone(), None, self.properties(&app.properties)) {
+                Some(Ok(_)) => {}
+                Some(Err(error)) => return Err(self.wrong(what(), error)),
+                None => return Err(self.wrong(what(), "the machine's program does not run")),
+            }
         }
         Ok(())
     }
@@ -150,7 +154,9 @@ impl Scenario {
                 let machine = text.strip_prefix('@').and_then(|name| self.machine(name));
                 machine.map_or_else(|| value.clone(), |machine| addresses(machine)[0].to_string().into())
             }
-            toml::Value::Array(items) => items.iter().map(|item| self.with_addresses(item)).collect(),
+            toml::Value::Array(items) => {
+                toml::Value::Array(items.iter().map(|item| self.with_addresses(item)).collect())
+            }
             toml::Value::Table(table) => self.properties(table).into(),
             toml::Value::Integer(_) | toml::Value::Float(_) | toml::Value::Boolean(_) | toml::Value::Datetime(_) => {
                 value.clone()

@@ -69,8 +69,8 @@ impl Player {
     /// What cannot be built.
     pub fn new(scenario: &Scenario, seed: Option<u64>) -> Result<Player, ScenarioError> {
         let seed = seed.unwrap_or(scenario.file.seed);
-        let mut sim = scenario.build(seed)?;
-        sim.observe(true);
+        let sim = scenario.build(seed)?;
+
         let mut scene = scenario.scene();
         for (number, machine) in scene.machines.iter_mut().enumerate() {
             machine.addresses = build::addresses(number).map(|address| address.to_string()).to_vec();
@@ -118,7 +118,7 @@ impl Player {
             let step = scenario.file.step.get(self.next_step);
             let step_at = step.map(|step| instant(step.at_s));
             let sample_at = Instant::START + Duration::from_millis(self.next_sample_ms);
-            let next = step_at.unwrap_or(to).min(sample_at);
+            let next = step_at.map_or(sample_at, |at| at.min(sample_at));
             if next > to {
                 break;
             }

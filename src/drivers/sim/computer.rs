@@ -57,7 +57,7 @@ pub(super) struct Computer {
     pub(super) stack: Stack,
     /// What [`crate::node::Errand::Store`] left behind.
     pub(super) stored: BTreeMap<String, Vec<u8>>,
-    stores: Rc<MemoryStores>,
+    pub(super) stores: Rc<MemoryStores>,
     pub(super) modules: Vec<Kept>,
     pub(super) events: VecDeque<(Instant, Event)>,
     pub(super) events_lost: u64,

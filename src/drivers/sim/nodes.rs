@@ -3,8 +3,11 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use std::rc::Rc;
+
 use crate::base::limits::SIM_LOOKUP_TIME;
 use crate::base::machine::MachineChange;
+use crate::base::storage::Stores;
 use crate::base::net::{Family, NetOutput, SocketId};
 use crate::base::time::Instant;
 use crate::container::module::Module;
@@ -89,6 +92,12 @@ impl Sim {
             self.computers[machine.index()].modules.push(kept);
         }
         Some(answer)
+    }
+
+    /// Where the modules of a machine keep things, also before its node starts.
+    #[must_use]
+    pub fn stores(&self, machine: MachineId) -> Rc<dyn Stores> {
+        self.computers[machine.index()].stores.clone()
     }
 
     /// Starts signalling along a path. What is heard of it comes with the machine's events.
