@@ -282,3 +282,25 @@ pub struct Detail {
     /// The last lines that its modules wrote, the latest last.
     pub log: Vec<String>,
 }
+
+/// How a scene is being played.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Playback {
+    /// Its time goes on.
+    pub is_running: bool,
+    /// Seconds of the scene per second; 0 = as fast as it can.
+    pub speed: f64,
+    /// It is over.
+    pub has_ended: bool,
+    /// What came out, once that is known.
+    pub results: Vec<Figure>,
+}
+
+/// A figure that came out.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Figure {
+    /// What was measured.
+    pub name: String,
+    /// The value with its unit.
+    pub value: String,
+}
