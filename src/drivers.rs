@@ -2,6 +2,7 @@
 
 pub mod demo;
 pub mod key_file;
+pub mod listening;
 #[cfg(all(unix, feature = "live"))]
 pub mod live;
 pub mod loopback_net;
@@ -9,6 +10,7 @@ pub mod modtest;
 pub mod module_dir;
 pub mod module_new;
 pub mod packing;
+pub mod page_server;
 pub mod publisher;
 pub mod replay;
 pub mod sim;
