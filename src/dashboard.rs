@@ -2,6 +2,7 @@
 
 pub mod fold;
 pub mod metrics;
+pub mod node_view;
 pub mod page;
 pub mod path;
 pub mod scene;

@@ -7,6 +7,9 @@
 mod browser;
 #[path = "page/guards.rs"]
 mod guards;
+#[cfg(all(unix, feature = "live"))]
+#[path = "page/node.rs"]
+mod node;
 #[path = "page/player.rs"]
 mod player;
 #[path = "page/sample.rs"]

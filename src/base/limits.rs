@@ -555,3 +555,7 @@ pub const PAGE_MESSAGES_MAX: usize = 256;
 pub const PAGE_INSTANCES_MAX: usize = 16_384;
 /// Flows that are kept for those who come late.
 pub const PAGE_FLOWS_MAX: usize = 4096;
+/// Lines of its modules' logs that the page of a node shows.
+pub const PAGE_LOG_LINES_MAX: usize = 200;
+/// How often a node tells what happened, while somebody looks.
+pub const PAGE_NODE_PERIOD: Duration = Duration::from_secs(1);

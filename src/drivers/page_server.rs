@@ -20,8 +20,8 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::base::limits::{
-    PAGE_CATCH_UP_PERIOD, PAGE_CONNECTIONS_MAX, PAGE_CONTROLS_MAX, PAGE_TOKEN_BYTES_MAX, PAGE_TOKEN_BYTES_MIN,
-    PAGE_VIEWERS_MAX,
+    PAGE_CATCH_UP_PERIOD, PAGE_CONNECTIONS_MAX, PAGE_CONTROLS_MAX, PAGE_QUEUE_MAX, PAGE_TOKEN_BYTES_MAX,
+    PAGE_TOKEN_BYTES_MIN, PAGE_VIEWERS_MAX,
 };
 use crate::dashboard::fold::Fold;
 use crate::dashboard::scene::{Moment, Playback, Scene};
@@ -386,7 +386,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
 /// A place for one more viewer, and what his thread takes his events from.
 fn welcome(shared: &Shared) -> Option<(Place<'_>, Receiver<Arc<str>>, Arc<AtomicU8>)> {
     let place = Place::take(&shared.viewer_count, PAGE_VIEWERS_MAX)?;
-    let (queue, events) = sync_channel(crate::base::limits::PAGE_QUEUE_MAX);
+    let (queue, events) = sync_channel(PAGE_QUEUE_MAX);
     let standing = Arc::new(AtomicU8::new(standing::FRESH));
     let mut viewers = shared.viewers();
     // The other end of those who have left is gone.

@@ -22,7 +22,7 @@ fn connect(address: SocketAddr) -> TcpStream {
 }
 
 /// Sends bytes and reads all until the server closes. `{host}` stands for its own.
-fn ask(address: SocketAddr, request: &str) -> String {
+pub(crate) fn ask(address: SocketAddr, request: &str) -> String {
     let mut stream = connect(address);
     stream.write_all(request.replace("{host}", &address.to_string()).as_bytes()).expect("it takes it");
     let mut answer = Vec::new();
@@ -37,25 +37,26 @@ fn get(path: &str, more: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: {{host}}\r\nConnection: close\r\n{more}\r\n")
 }
 
-fn post(body: &str, more: &str) -> String {
+pub(crate) fn post(body: &str, more: &str) -> String {
     let length = body.len();
     format!(
         "POST /control HTTP/1.1\r\nHost: {{host}}\r\nConnection: close\r\nContent-Length: {length}\r\n{more}\r\n{body}"
     )
 }
 
-const OWN: &str =
+/// The fields that the page itself sends with a control.
+pub(crate) const OWN: &str =
     "Content-Type: application/json\r\nX-Netserv: 1\r\nOrigin: http://{host}\r\nSec-Fetch-Site: same-origin\r\n";
 
 /// Looks: gives what comes after the head of the answer, line by line.
-fn look(address: SocketAddr) -> BufReader<TcpStream> {
+pub(crate) fn look(address: SocketAddr) -> BufReader<TcpStream> {
     let mut stream = connect(address);
     stream.write_all(get("/events", "").replace("{host}", &address.to_string()).as_bytes()).expect("it takes it");
     BufReader::new(stream)
 }
 
 /// The next event of this name that a viewer is told.
-fn event(lines: &mut BufReader<TcpStream>, name: &str) -> serde_json::Value {
+pub(crate) fn event(lines: &mut BufReader<TcpStream>, name: &str) -> serde_json::Value {
     let mut is_it = false;
     loop {
         let mut line = String::new();
