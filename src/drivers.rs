@@ -1,6 +1,5 @@
 //! The only loops: each gives a node its inputs, drains its outputs, and knows what time it is.
 
-pub mod demo;
 pub mod key_file;
 pub mod listening;
 #[cfg(all(unix, feature = "live"))]

@@ -80,7 +80,7 @@ impl Scenario {
     }
 
     /// The trust file of a node.
-    pub(in crate::drivers) fn trust_text(&self, seed: u64, entry: &MachineEntry) -> String {
+    fn trust_text(&self, seed: u64, entry: &MachineEntry) -> String {
         let trusted = entry.trusts.as_ref().unwrap_or(&self.file.defaults.node.trusts);
         let requesters = trusted.iter().map(|entry| {
             let mut entry = entry.clone();
