@@ -1,6 +1,5 @@
 //! The only loops: each gives a node its inputs, drains its outputs, and knows what time it is.
 
-pub mod demo;
 pub mod key_file;
 pub mod listening;
 #[cfg(all(unix, feature = "live"))]
@@ -13,4 +12,6 @@ pub mod packing;
 pub mod page_server;
 pub mod publisher;
 pub mod replay;
+pub mod sim;
 pub mod safe_file;
+pub mod scenario;

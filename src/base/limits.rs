@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 mod modules;
+mod sim;
 
 pub use modules::*;
+pub use sim::*;
 
 /// Longest packet, in bytes: what the length field of IPv4 can say.
 pub const PACKET_BYTES_MAX: usize = 65_535;
@@ -507,6 +509,14 @@ pub const NSLP_NOTICES_SEEN_MAX: usize = 16;
 /// The same notification after this time is a new one.
 pub const NSLP_NOTICE_NEW_AFTER: Duration = Duration::from_secs(10);
 
+// Scenarios.
+
+/// Machines of a scenario file; more are for benches.
+pub const SCENARIO_MACHINES_MAX: usize = 1_000;
+/// Virtual seconds that a scenario may last: a day.
+pub const SCENARIO_SECONDS_MAX: f64 = 86_400.0;
+/// Lines of its modules that are kept of each machine for people to read.
+pub const SCENARIO_LOG_LINES_MAX: usize = 100;
 // --- the live page ---
 
 /// Browsers that look at the page at once.

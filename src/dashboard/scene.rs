@@ -4,7 +4,7 @@
 //! scene's own clock: virtual ones in a demo, those since its start for a node. Numbers of machines and links are
 //! their places in the scene's lists.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// What stays as it is while one looks.
@@ -40,7 +40,7 @@ pub enum Stage {
 }
 
 /// What a machine is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MachineKind {
     /// Forwards, and runs modules.
