@@ -253,9 +253,6 @@ impl Live {
         }
         let steerer = Steerer::new(config, &links)?;
         let net = NetSockets::new(poll.registry(), MODULE_SOCKETS, WOKEN).map_err(system("wait for sockets"))?;
-        let page = NodePage::open(config, net.waker())?;
-        // Each connection takes one; without them, modules are told so.
-        let _ = platform::module_socket::raise_descriptor_limit(NET_SOCKETS_MAX as u64);
         // What came before the link was registered is not told.
         let ready = links.iter().map(|_| true).collect();
         Ok(Live {
@@ -268,7 +265,7 @@ impl Live {
             ready,
             steerer,
             control,
-            page,
+            page: None,
             services: None,
             net,
             signals,
@@ -286,6 +283,9 @@ impl Live {
 
     /// Loads the modules and begins to steer.
     fn start(&mut self, config: &LiveConfig) -> Result<(), LiveError> {
+        // Each connection takes one; without them, modules are told so.
+        let _ = platform::module_socket::raise_descriptor_limit(NET_SOCKETS_MAX as u64);
+        self.page = NodePage::open(config, self.net.waker())?;
         if config.signal.is_none() {
             self.keep_usage(usage_file::load(&self.usage_file).as_deref());
         }

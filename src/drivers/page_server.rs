@@ -173,7 +173,8 @@ pub struct PageServer {
     controls: Receiver<Control>,
     accepting: Option<JoinHandle<()>>,
     fold: Fold,
-    scene: Scene,
+    /// Nothing is told before there is one.
+    scene: Option<Scene>,
     playback: Playback,
     /// The number of the last event.
     number: u64,
@@ -219,7 +220,7 @@ impl PageServer {
             controls,
             accepting: Some(accepting),
             fold: Fold::default(),
-            scene: Scene::default(),
+            scene: None,
             playback: Playback::default(),
             number: 0,
             pictured: None,
@@ -245,7 +246,7 @@ impl PageServer {
 
     /// Begins a scene, or begins one again: what happened before is forgotten.
     pub fn set_scene(&mut self, scene: Scene) {
-        self.scene = scene;
+        self.scene = Some(scene);
         self.fold = Fold::default();
         // All need the whole picture; those who wait for the one of the old scene get the new one.
         for viewer in self.shared.viewers().iter() {
@@ -323,8 +324,9 @@ impl PageServer {
         if self.pictured.is_some_and(|at| now.duration_since(at) < PAGE_CATCH_UP_PERIOD) {
             return;
         }
+        let Some(scene) = self.scene.clone() else { return };
         self.pictured = Some(now);
-        let (scene, moment, playback) = (self.scene.clone(), self.fold.moment(), self.playback.clone());
+        let (moment, playback) = (self.fold.moment(), self.playback.clone());
         let picture = self.event("scene", &scene) + &self.event("catch_up", &moment);
         let picture: Arc<str> = (picture + &self.event("playback", &playback)).into();
         self.shared.viewers().retain(|viewer| {

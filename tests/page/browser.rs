@@ -66,8 +66,7 @@ fn a_person_can_watch_and_control_a_scene() {
     player.go(MOMENTS - 2, true);
     browser.wait_for("the end", "return document.getElementById('results').innerText.includes('33 ms')");
     assert_eq!(browser.run("return document.getElementById('connection').textContent"), "Ended");
-    let lines = browser.run("return document.querySelectorAll('#notes li').length");
-    assert!(lines.as_u64().is_some_and(|count| count > 8), "{lines}");
+    browser.wait_for("what happened", "return document.querySelectorAll('#notes li').length > 8");
     assert_eq!(browser.complaints(), Vec::<String>::new());
     let seen = player.stop();
     assert_eq!(seen, [Control::Pause, Control::Next, Control::Resume, Control::Next]);

@@ -8,13 +8,13 @@ const TABLE_ROWS_MAX = 24;
 
 /** A card for each chart of the scene. */
 export function createCharts(root, scene) {
-  const charts = scene.charts.map((chart, index) => createChart(chart, index));
+  const charts = scene.charts.map((chart, index) => createChart(chart, index, scene));
   root.replaceChildren(...charts.map(({ card }) => card));
   root.hidden = charts.length === 0;
   return charts;
 }
 
-function createChart({ title, unit, series }, index) {
+function createChart({ title, unit, series }, index, { steps, duration_s: duration }) {
   const picture = svg("svg", { class: "chart", role: "img", "aria-label": `${title}, ${unit}, over time` });
   const layers = { grid: svg("g", { class: "grid" }), lines: svg("g"), cursor: svg("g", { class: "cursor" }) };
   picture.append(layers.grid, layers.lines, layers.cursor);
@@ -36,7 +36,8 @@ function createChart({ title, unit, series }, index) {
     picture,
     details,
   );
-  const chart = { index, unit, picture, layers, lines, table, details, card, pointer: null };
+  const times = steps.map(({ at_s: at }) => at);
+  const chart = { index, unit, steps: times, duration: duration ?? 0, picture, layers, lines, table, details, card, pointer: null };
   picture.addEventListener("pointermove", (event) => {
     chart.pointer = event.clientX - picture.getBoundingClientRect().left;
   });
@@ -52,7 +53,8 @@ export function drawChart(chart, state, until) {
   set(chart.picture, { viewBox: `0 0 ${width} ${HEIGHT}`, height: HEIGHT });
   const samples = chart.lines.map((_, series) => state.samples.get(`${chart.index}/${series}`) ?? []);
   const all = samples.flat();
-  const end = Math.max(until, ...all.map(([at]) => at), 1);
+  // With a known end the axis stays as it is while the lines grow.
+  const end = Math.max(until, chart.duration, ...all.map(([at]) => at), 1);
   const start = Math.min(0, ...all.map(([at]) => at));
   const scale = niceScale(Math.min(0, ...all.map(([, value]) => value)), Math.max(0, ...all.map(([, value]) => value)));
   const x = (at) => MARGIN.left + ((at - start) / (end - start)) * (width - MARGIN.left - MARGIN.right);
@@ -85,6 +87,10 @@ function drawGrid(chart, scale, { x, y, width, start, end }) {
     const at = y(value).toFixed(1);
     parts.push(svg("line", { x1: MARGIN.left, x2: width - MARGIN.right, y1: at, y2: at }));
     parts.push(svg("text", { x: MARGIN.left - 8, y: Number(at) + 4, "text-anchor": "end" }, short(Number(value.toPrecision(6)))));
+  }
+  for (const at of chart.steps.filter((when) => when > start && when < end)) {
+    const place = x(at).toFixed(1);
+    parts.push(svg("line", { class: "step-line", x1: place, x2: place, y1: MARGIN.top, y2: HEIGHT - MARGIN.bottom }));
   }
   const steps = [1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600, 86400];
   const count = Math.max(2, Math.floor(width / 90));

@@ -89,7 +89,9 @@ function asGraph(scene, width, height) {
   const list = neighbours(scene);
   const points = startOf(list);
   relax(points, list);
-  return fitted(points, width, height);
+  const placed = fitted(points, width, height);
+  separate(placed, Math.min(46, Math.sqrt((width * height) / (count * 2.6))), width, height, ROOM);
+  return placed;
 }
 
 /** Columns by the distance from one end of the longest way: paths begin as straight lines. */

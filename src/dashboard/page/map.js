@@ -12,6 +12,8 @@ const FLOWS_DRAWN_MAX = 60;
 /** Flows beside each other on one link; more lie on the last one. */
 const LANES_MAX = 6;
 const LANE_WIDTH = 3.4;
+/** More flows than this stand still: a browser without a graphics card has enough to do. */
+const FLOWS_MOVING_MAX = 16;
 /** Colours of flows in style.css. */
 const COLOURS = 8;
 
@@ -81,11 +83,13 @@ function drawMachines(map) {
   machines.replaceChildren();
   labels.replaceChildren();
   const places = labelPlaces(map);
+  // A hundred machines on a small screen are drawn smaller.
+  const scale = Math.max(0.5, Math.min(1, Math.sqrt((map.width * map.height) / map.points.length) / 52)).toFixed(2);
   map.machines = map.scene.machines.map((machine, index) => {
     const { x, y } = map.points[index];
     const group = svg("g", {
       class: "machine",
-      transform: `translate(${x.toFixed(1)},${y.toFixed(1)})`,
+      transform: `translate(${x.toFixed(1)},${y.toFixed(1)}) scale(${scale})`,
       tabindex: index === 0 ? 0 : -1,
       role: "button",
       "data-machine": index,
@@ -124,13 +128,19 @@ function labelPlaces(map) {
   const places = [];
   for (const index of order) {
     const { x, y } = map.points[index];
-    const w = map.scene.machines[index].name.length * 6.7 + 4;
+    const w = map.scene.machines[index].name.length * (map.width < 500 ? 5.9 : 6.7) + 4;
     const options = [
       { box: { x: x - w / 2, y: y + r, w, h: 15 }, at: { x, y: y + r + 11, "text-anchor": "middle" } },
       { box: { x: x - w / 2, y: y - r - 15, w, h: 15 }, at: { x, y: y - r - 4, "text-anchor": "middle" } },
       { box: { x: x + r, y: y - 8, w, h: 15 }, at: { x: x + r + 2, y: y + 4, "text-anchor": "start" } },
       { box: { x: x - r - w, y: y - 8, w, h: 15 }, at: { x: x - r - 2, y: y + 4, "text-anchor": "end" } },
     ];
+    // Corners, where a name touches its machine but covers less of the lines.
+    for (const [dx, dy, anchor] of [[1, -1, "start"], [-1, -1, "end"], [1, 1, "start"], [-1, 1, "end"]]) {
+      const [left, top] = [dx > 0 ? x + r - 6 : x - r + 6 - w, y + dy * r - 7];
+      const at = { x: x + dx * (r - 5), y: top + 11, "text-anchor": anchor };
+      options.push({ box: { x: left, y: top, w, h: 14 }, at });
+    }
     const isFree = ({ box }) => isInside(box, map) && !taken.some((other) => overlap(box, other));
     const found = options.find(isFree);
     if (found) taken.push(found.box);
@@ -243,6 +253,7 @@ function drawFlows(map, state) {
     set(path.line, { d });
     setText(path.title, bundle.count > 1 ? `${bundle.label} (${bundle.count})` : bundle.label);
   }
+  map.layers.flows.classList.toggle("still", kept.size > FLOWS_MOVING_MAX);
   for (const [key, path] of map.flows) {
     if (kept.has(key)) continue;
     path.line.remove();

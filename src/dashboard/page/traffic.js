@@ -20,7 +20,9 @@ const ARROWS_MAX = 140;
 const NAMED_MAX = 36;
 
 export function createTraffic(map) {
-  return { map, now: 0, flights: [], pool: [], arrivals: new Map(), waiting: [] };
+  // Who does not want motion sees arrows that stand on their link as long as they would fly.
+  const isCalm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  return { isCalm, map, now: 0, flights: [], pool: [], arrivals: new Map(), waiting: [] };
 }
 
 export function clearTraffic(traffic) {
@@ -97,7 +99,7 @@ function draw(traffic, flight, isCrowded, named) {
   flight.arrow ??= takeArrow(traffic, flight.kind);
   const share = (traffic.now - flight.start) / (flight.end - flight.start);
   // A lost message gets half the way, and falls.
-  const along = flight.isLost ? Math.min(share, 0.5) : share;
+  const along = traffic.isCalm ? 0.55 : flight.isLost ? Math.min(share, 0.5) : share;
   const angle = Math.atan2(b.y - a.y, b.x - a.x);
   const side = laneOf(flight) * 5;
   const x = a.x + (b.x - a.x) * along - Math.sin(angle) * side;

@@ -133,18 +133,18 @@ impl NodePage {
 impl Live {
     /// Tells those who look at the page what has happened, and does what they ask for.
     pub(super) fn turn_page(&mut self) {
-        while let Some(name) = self.page.as_mut().and_then(NodePage::next_unload) {
-            if let Err(e) = self.command(Command::Unload { name }) {
-                tracing::warn!("asked for on the live page: {e}");
-            }
-            self.take_orders();
-        }
         let now = self.now;
         if self.page.as_mut().is_some_and(|page| page.is_due(now)) {
             let status = self.status();
             if let Some(page) = &mut self.page {
                 page.tell(status, now);
             }
+        }
+        while let Some(name) = self.page.as_mut().and_then(NodePage::next_unload) {
+            if let Err(e) = self.command(Command::Unload { name }) {
+                tracing::warn!("asked for on the live page: {e}");
+            }
+            self.take_orders();
         }
     }
 }
