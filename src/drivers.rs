@@ -11,5 +11,5 @@ pub mod module_new;
 pub mod packing;
 pub mod publisher;
 pub mod replay;
-pub mod sim;
 pub mod safe_file;
+pub mod sim;

@@ -57,7 +57,7 @@ pub(super) struct Computer {
     pub(super) stack: Stack,
     /// What [`crate::node::Errand::Store`] left behind.
     pub(super) stored: BTreeMap<String, Vec<u8>>,
-    stores: Rc<MemoryStores>,
+    pub(super) stores: Rc<MemoryStores>,
     pub(super) modules: Vec<Kept>,
     pub(super) events: VecDeque<(Instant, Event)>,
     pub(super) events_lost: u64,
@@ -124,7 +124,13 @@ impl Computer {
     }
 
     /// Makes its node anew: what it stored is all that it has.
-    pub(super) fn boot(&mut self, now: Instant, clock: &Rc<Cell<Instant>>, wall: WallTime, topology: &Rc<RefCell<Topology>>) {
+    pub(super) fn boot(
+        &mut self,
+        now: Instant,
+        clock: &Rc<Cell<Instant>>,
+        wall: WallTime,
+        topology: &Rc<RefCell<Topology>>,
+    ) {
         self.life += 1;
         self.is_crashed = false;
         self.busy_until = now;

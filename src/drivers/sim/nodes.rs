@@ -1,11 +1,13 @@
 //! Driving the nodes: one input, then all outputs, as the contract in src/node.rs says.
 
 use std::net::IpAddr;
+use std::rc::Rc;
 use std::time::Duration;
 
 use crate::base::limits::SIM_LOOKUP_TIME;
 use crate::base::machine::MachineChange;
 use crate::base::net::{Family, NetOutput, SocketId};
+use crate::base::storage::Stores;
 use crate::base::time::Instant;
 use crate::container::module::Module;
 use crate::controller::ledger;
@@ -91,13 +93,20 @@ impl Sim {
         Some(answer)
     }
 
+    /// Where the modules of a machine keep things, also before its node starts.
+    #[must_use]
+    pub fn stores(&self, machine: MachineId) -> Rc<dyn Stores> {
+        self.computers[machine.index()].stores.clone()
+    }
+
     /// Starts signalling along a path. What is heard of it comes with the machine's events.
     ///
     /// # Errors
     ///
     /// Why that cannot be, as a sentence.
     pub fn order(&mut self, machine: MachineId, order: Order) -> Result<OrderId, String> {
-        self.with_node(machine, |node, now| node.order(now, order)).unwrap_or_else(|| Err("the node does not run".to_owned()))
+        self.with_node(machine, |node, now| node.order(now, order))
+            .unwrap_or_else(|| Err("the node does not run".to_owned()))
     }
 
     /// Sends another request in the session of an order.
@@ -270,5 +279,4 @@ impl Sim {
     pub fn key(&self, machine: MachineId) -> [u8; 32] {
         self.computers[machine.index()].key.public()
     }
-
 }
