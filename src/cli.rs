@@ -13,6 +13,8 @@ mod logs;
 mod module;
 mod module_choice;
 mod replay;
+mod show;
+mod sim;
 
 #[cfg(all(unix, feature = "live"))]
 mod cleanup;
@@ -80,6 +82,7 @@ enum Command {
     Remove(remove::Remove),
     Replay(replay::Replay),
     Demo(demo::Demo),
+    Sim(sim::Sim),
     Module(module::Module),
     #[cfg(all(unix, feature = "live"))]
     Status(status::Status),
@@ -175,6 +178,7 @@ impl Netserv {
             Some(Command::Remove(command)) => command.run(out),
             Some(Command::Replay(command)) => command.run(out),
             Some(Command::Demo(command)) => command.run(out),
+            Some(Command::Sim(command)) => command.run(out),
             Some(Command::Module(command)) => command.run(out),
             #[cfg(all(unix, feature = "live"))]
             Some(Command::Status(command)) => command.run(out),

@@ -1,6 +1,9 @@
-//! Views of a node as data, and as text.
+//! Views of a node as data, as text, and as a page.
 
+pub mod fold;
 pub mod metrics;
+pub mod node_view;
+pub mod page;
 pub mod path;
 pub mod scene;
 pub mod status;

@@ -227,7 +227,7 @@ fn file_size(file: &File) -> Vec<String> {
 fn no_file_is_too_long() {
     check(file_size, |path| {
         let unit_tests = (path.starts_with("src/") || path.starts_with("platform/")) && is_test_file(path);
-        (is_rust(path) || path.ends_with(".luau")) && !unit_tests
+        (is_rust(path) || path.ends_with(".luau") || path.ends_with(".js")) && !unit_tests
     });
 }
 

@@ -508,3 +508,54 @@ pub const NSLP_SEEN_MAX: usize = 128;
 pub const NSLP_NOTICES_SEEN_MAX: usize = 16;
 /// The same notification after this time is a new one.
 pub const NSLP_NOTICE_NEW_AFTER: Duration = Duration::from_secs(10);
+
+// Scenarios.
+
+/// Machines of a scenario file; more are for benches.
+pub const SCENARIO_MACHINES_MAX: usize = 1_000;
+/// Virtual seconds that a scenario may last: a day.
+pub const SCENARIO_SECONDS_MAX: f64 = 86_400.0;
+/// Lines of its modules that are kept of each machine for people to read.
+pub const SCENARIO_LOG_LINES_MAX: usize = 100;
+// --- the live page ---
+
+/// Browsers that look at the page at once.
+pub const PAGE_VIEWERS_MAX: usize = 16;
+/// Connections to the server of the page at once: each has a thread. A browser keeps some besides the one that it looks with.
+pub const PAGE_CONNECTIONS_MAX: usize = 64;
+/// Moments that wait for one browser. One that is further behind is skipped ahead.
+pub const PAGE_QUEUE_MAX: usize = 64;
+/// Controls that wait for whoever plays the scene.
+pub const PAGE_CONTROLS_MAX: usize = 32;
+/// Bytes of the body of one control.
+pub const PAGE_CONTROL_BYTES_MAX: u64 = 4096;
+/// Bytes of the head of a request for the page.
+pub const PAGE_HEAD_BYTES_MAX: usize = 16 * 1024;
+/// How long the head of a request for the page may take.
+pub const PAGE_HEAD_WAIT_MAX: Duration = Duration::from_secs(5);
+/// How long a connection may be silent between two requests: short, since it holds a thread.
+pub const PAGE_IDLE_MAX: Duration = Duration::from_secs(5);
+/// How long a browser may take for what is written to it at once.
+pub const PAGE_STALL_MAX: Duration = Duration::from_secs(20);
+/// Shortest time between two pictures of the whole scene for those who come late or are behind.
+pub const PAGE_CATCH_UP_PERIOD: Duration = Duration::from_millis(200);
+/// Bytes of a token.
+pub const PAGE_TOKEN_BYTES_MAX: usize = 1024;
+/// Shortest token, in bytes: nobody guesses it.
+pub const PAGE_TOKEN_BYTES_MIN: usize = 16;
+/// Lines of what happened that are kept for those who come late.
+pub const PAGE_NOTES_MAX: usize = 500;
+/// Values that are kept of each line of a chart; beyond that every second one is left out.
+pub const PAGE_SAMPLES_MAX: usize = 600;
+/// Lines of all charts together.
+pub const PAGE_SERIES_MAX: usize = 256;
+/// Messages on their way that are kept for those who come late.
+pub const PAGE_MESSAGES_MAX: usize = 256;
+/// Instances that are kept for those who come late.
+pub const PAGE_INSTANCES_MAX: usize = 16_384;
+/// Flows that are kept for those who come late.
+pub const PAGE_FLOWS_MAX: usize = 4096;
+/// Lines of its modules' logs that the page of a node shows.
+pub const PAGE_LOG_LINES_MAX: usize = 200;
+/// How often a node tells what happened, while somebody looks.
+pub const PAGE_NODE_PERIOD: Duration = Duration::from_secs(1);

@@ -1,6 +1,7 @@
 //! The configuration file. docs/configuration.md names every key; a test compares.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use crate::base::crypto::from_hex;
 use crate::base::limits::{FLOWS_MAX, NSLP_SEARCH_MAX};
 use crate::base::machine::Location;
 use crate::cli::CliError;
-use crate::drivers::live::config::{LiveConfig, ModuleChoice, SignalChoice, SteeringChoice};
+use crate::drivers::live::config::{LiveConfig, ModuleChoice, PageChoice, SignalChoice, SteeringChoice};
 
 /// Bytes of a configuration file.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -34,6 +35,7 @@ pub(super) struct FileConfig {
     module: Option<Vec<FileModule>>,
     node: Option<FileNode>,
     pub(super) signaling: Option<FileSignaling>,
+    dashboard: Option<FileDashboard>,
     /// Folders of modules are relative to the file.
     #[serde(skip)]
     folder: PathBuf,
@@ -83,6 +85,14 @@ pub(super) struct FileSignaling {
     search_s: Option<u64>,
     file_urls: Option<bool>,
     ca: Option<PathBuf>,
+}
+
+/// The table `dashboard`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileDashboard {
+    listen: SocketAddr,
+    token: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -143,6 +153,10 @@ impl FileConfig {
             signal: self.signaling.map(|signaling| signaling.choice(&self.folder, &data)).transpose()?,
             data,
             repositories: self.repositories.unwrap_or_default(),
+            dashboard: self.dashboard.map(|dashboard| PageChoice {
+                listen: dashboard.listen,
+                token: dashboard.token.map(|path| self.folder.join(path)),
+            }),
         })
     }
 }
@@ -253,6 +267,10 @@ mod tests {
                 search_s: Some(8),
                 file_urls: Some(false),
                 ca: Some("ca.pem".into()),
+            }),
+            dashboard: Some(FileDashboard {
+                listen: ([127, 0, 0, 1], 8080).into(),
+                token: Some("dashboard-token".into()),
             }),
             folder: PathBuf::new(),
         }

@@ -1,5 +1,6 @@
 //! `netserv run`.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use argh::FromArgs;
@@ -8,7 +9,7 @@ use crate::base::filter::Filter;
 use crate::cli::config::FileConfig;
 use crate::cli::module_choice::ModuleArgument;
 use crate::cli::{CliError, logs};
-use crate::drivers::live::config::{LinkChoice, LiveConfig, ModuleChoice};
+use crate::drivers::live::config::{LinkChoice, LiveConfig, ModuleChoice, PageChoice};
 use crate::drivers::live::{self, control};
 
 #[derive(FromArgs)]
@@ -72,6 +73,14 @@ pub(super) struct Run {
     #[argh(option, arg_name = "path")]
     control: Option<PathBuf>,
 
+    /// show the live page at this address, such as 127.0.0.1:8080
+    #[argh(option, arg_name = "address")]
+    dashboard: Option<SocketAddr>,
+
+    /// file with a token: who has it may control the node on the live page, and look from other machines
+    #[argh(option, arg_name = "file")]
+    dashboard_token: Option<PathBuf>,
+
     /// what to log: error, warn, info, debug, trace, or a filter such as info,module=debug
     #[argh(option, arg_name = "level")]
     log: Option<String>,
@@ -84,12 +93,12 @@ impl Run {
             None => FileConfig::default(),
         };
         logs::show(self.log.as_deref(), file.log.as_deref())?;
-        let config = self.merge(file.live()?);
+        let config = self.merge(file.live()?)?;
         live::run(&config).map_err(CliError::failure)
     }
 
     /// The configuration with what the command line says.
-    fn merge(self, mut config: LiveConfig) -> LiveConfig {
+    fn merge(self, mut config: LiveConfig) -> Result<LiveConfig, CliError> {
         if !self.link.is_empty() {
             config.links = self.link;
             config.links_are_default = false;
@@ -112,7 +121,18 @@ impl Run {
             Some(path) if path.as_os_str() == "none" => None,
             path => Some(path.unwrap_or_else(control::default_path)),
         };
-        config
+        if let Some(listen) = self.dashboard {
+            let token = config.dashboard.take().and_then(|page| page.token);
+            config.dashboard = Some(PageChoice { listen, token });
+        }
+        if let Some(token) = self.dashboard_token {
+            let Some(page) = &mut config.dashboard else {
+                let remedy = "--dashboard-token needs the live page: give --dashboard 127.0.0.1:8080 too";
+                return Err(CliError::Failure(remedy.to_owned()));
+            };
+            page.token = Some(token);
+        }
+        Ok(config)
     }
 }
 
@@ -121,7 +141,7 @@ mod tests {
     use super::*;
 
     fn merged(words: &[&str], config: LiveConfig) -> LiveConfig {
-        Run::from_args(&["run"], words).map_err(|e| e.output).unwrap().merge(config)
+        Run::from_args(&["run"], words).map_err(|e| e.output).unwrap().merge(config).unwrap()
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! scene's own clock: virtual ones in a demo, those since its start for a node. Numbers of machines and links are
 //! their places in the scene's lists.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// What stays as it is while one looks.
@@ -40,7 +40,7 @@ pub enum Stage {
 }
 
 /// What a machine is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MachineKind {
     /// Forwards, and runs modules.
@@ -281,4 +281,26 @@ pub struct Detail {
     pub status: Value,
     /// The last lines that its modules wrote, the latest last.
     pub log: Vec<String>,
+}
+
+/// How a scene is being played.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Playback {
+    /// Its time goes on.
+    pub is_running: bool,
+    /// Seconds of the scene per second; 0 = as fast as it can.
+    pub speed: f64,
+    /// It is over.
+    pub has_ended: bool,
+    /// What came out, once that is known.
+    pub results: Vec<Figure>,
+}
+
+/// A figure that came out.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Figure {
+    /// What was measured.
+    pub name: String,
+    /// The value with its unit.
+    pub value: String,
 }

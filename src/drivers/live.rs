@@ -28,6 +28,7 @@ mod coalesce;
 mod events;
 mod machine;
 mod net;
+mod node_page;
 mod port_link;
 mod pump;
 pub mod services;
@@ -65,6 +66,7 @@ use crate::drivers::live::links::{LinkError, Links, Order};
 use crate::drivers::live::machine::WatchedMachine;
 use crate::drivers::live::modules::{Running, with_needed_links};
 use crate::drivers::live::net::NetSockets;
+use crate::drivers::live::node_page::{NodePage, NodePageError};
 use crate::drivers::live::services::{Services, ServicesError, random};
 use crate::drivers::live::signals::Signals;
 use crate::drivers::live::steer::Steerer;
@@ -112,6 +114,9 @@ pub enum LiveError {
     /// The control socket.
     #[error(transparent)]
     Control(#[from] ControlError),
+    /// The live page.
+    #[error(transparent)]
+    Page(#[from] NodePageError),
     /// The kernel hands the chosen traffic to one device.
     #[error("there can be only one TUN link")]
     TwoTuns,
@@ -186,6 +191,7 @@ struct Live {
     ready: Vec<bool>,
     steerer: Steerer,
     control: Option<ControlServer>,
+    page: Option<NodePage>,
     services: Option<Services>,
     /// The sockets of modules.
     net: NetSockets,
@@ -247,6 +253,7 @@ impl Live {
         }
         let steerer = Steerer::new(config, &links)?;
         let net = NetSockets::new(poll.registry(), MODULE_SOCKETS, WOKEN).map_err(system("wait for sockets"))?;
+        let page = NodePage::open(config, net.waker())?;
         // Each connection takes one; without them, modules are told so.
         let _ = platform::module_socket::raise_descriptor_limit(NET_SOCKETS_MAX as u64);
         // What came before the link was registered is not told.
@@ -261,6 +268,7 @@ impl Live {
             ready,
             steerer,
             control,
+            page,
             services: None,
             net,
             signals,
@@ -393,6 +401,7 @@ impl Live {
             }
             self.serve(&mut control_tokens);
             self.take_orders();
+            self.turn_page();
             self.steerer.beat(self.now);
             self.steerer.refresh(self.now);
         }
@@ -451,7 +460,8 @@ impl Live {
         let services = self.services.as_ref().map(|services| services.longest_wait(now));
         let machine = self.machine.longest_wait(now);
         let net = self.net.longest_wait(now);
-        [node, control, services, machine, net, self.steerer.longest_wait()].into_iter().flatten().min()
+        let page = self.page.as_ref().and_then(|page| page.longest_wait(now));
+        [node, control, services, machine, net, page, self.steerer.longest_wait()].into_iter().flatten().min()
     }
 
     fn take_orders(&mut self) {
@@ -459,7 +469,12 @@ impl Live {
         for order in orders.drain(..) {
             match order {
                 Order::Steer(filters) => self.steerer.steer(&filters),
-                Order::Event(event) => events::log(&event),
+                Order::Event(event) => {
+                    events::log(&event);
+                    if let Some(page) = &mut self.page {
+                        page.note(&event, self.now);
+                    }
+                }
                 Order::Errand(errand) => self.perform(errand),
                 Order::Net(output) => self.net.perform(output, self.now),
                 Order::Answer(..) => {}

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -155,6 +156,15 @@ impl Default for SignalChoice {
     }
 }
 
+/// The live page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PageChoice {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// The file with the token that controls the node, and that those on other machines need to see anything.
+    pub token: Option<PathBuf>,
+}
+
 /// What a live node is started with.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LiveConfig {
@@ -184,6 +194,8 @@ pub struct LiveConfig {
     pub location: Option<Location>,
     /// How it takes part in signalling; not at all if not given.
     pub signal: Option<SignalChoice>,
+    /// The live page; none if not given.
+    pub dashboard: Option<PageChoice>,
 }
 
 impl Default for LiveConfig {
@@ -202,6 +214,7 @@ impl Default for LiveConfig {
             flows_max: limits::FLOWS_DEFAULT,
             location: None,
             signal: None,
+            dashboard: None,
         }
     }
 }

@@ -14,13 +14,14 @@ use crate::base::time::{Instant, WallTime};
 use crate::container::surroundings::CpuGuard;
 use crate::controller::api::{ControllerConfig, FetchId, FetchProblem};
 use crate::drivers::key_file::KeyFile;
+use crate::drivers::listening::ListenError;
 use crate::drivers::live::LiveError;
 use crate::drivers::live::fetcher::{Fetcher, FetcherConfig};
 use crate::drivers::live::machine::ThisMachine;
 use crate::drivers::live::services::{ServicesError, random};
 use crate::drivers::live::signal::{SignalConfig, SignalSockets};
 use crate::drivers::live::signals::Signals;
-use crate::drivers::live::web::{WebError, WebServer};
+use crate::drivers::live::web::WebServer;
 use crate::node::{Errand, Event, Input, Node, NodeConfig, Output, SignalSetup};
 use crate::signaling::SignalingConfig;
 use crate::signaling::gist::GistConfig;
@@ -160,7 +161,7 @@ impl Initiator {
     /// # Errors
     ///
     /// What the system refuses.
-    pub fn offer(&mut self, name: &str, bytes: std::sync::Arc<[u8]>, address: IpAddr) -> Result<u16, WebError> {
+    pub fn offer(&mut self, name: &str, bytes: std::sync::Arc<[u8]>, address: IpAddr) -> Result<u16, ListenError> {
         let mut web = WebServer::open(SocketAddr::new(address, 0), self.poll.registry(), WEB)?;
         web.offer(&format!("/{name}"), bytes);
         let port = web.address().port();

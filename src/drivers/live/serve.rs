@@ -9,9 +9,10 @@ use std::time::Duration;
 use mio::{Events, Poll, Token};
 
 use crate::base::time::Instant;
+use crate::drivers::listening::ListenError;
 use crate::drivers::live::shelf::{Shelf, Stamp};
 use crate::drivers::live::signals::Signals;
-use crate::drivers::live::web::{Served, WebError, WebServer};
+use crate::drivers::live::web::{Served, WebServer};
 
 /// How often it is looked whether the folder changed.
 const LOOK_PERIOD: Duration = Duration::from_secs(2);
@@ -42,7 +43,7 @@ pub enum ServeError {
     },
     /// The server cannot listen.
     #[error(transparent)]
-    Web(#[from] WebError),
+    Web(#[from] ListenError),
     /// The system refused what a loop needs.
     #[error("cannot {action}: {error}")]
     System {

@@ -5,7 +5,7 @@
 //! bounded, and a client that takes much gives the others their turn.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::io::{self, ErrorKind, Write};
+use std::io::{ErrorKind, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +15,7 @@ use mio::{Interest, Registry, Token};
 
 use crate::base::limits::{WEB_CONNECTIONS_MAX, WEB_LOG_LINES_MAX};
 use crate::base::time::Instant;
+use crate::drivers::listening::ListenError;
 use crate::drivers::live::web::connection::{Connection, Turn};
 
 mod answer;
@@ -24,25 +25,6 @@ mod connection;
 pub const WEB_TOKENS: usize = WEB_CONNECTIONS_MAX + 1;
 /// How soon accepting is tried again when the system had no descriptor left.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(200);
-
-/// Why there is no web server.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address}: {error}{}", remedy(error))]
-pub struct WebError {
-    /// Where it was to be.
-    pub address: SocketAddr,
-    /// What the system says.
-    pub error: io::Error,
-}
-
-fn remedy(error: &io::Error) -> &'static str {
-    const REMEDIES: &[(ErrorKind, &str)] = &[
-        (ErrorKind::AddrInUse, "; take another port, or 0 for any that is free"),
-        (ErrorKind::PermissionDenied, "; take a port from 1024 on"),
-        (ErrorKind::AddrNotAvailable, "; this machine has no such address"),
-    ];
-    REMEDIES.iter().find(|(kind, _)| *kind == error.kind()).map_or("", |(_, remedy)| remedy)
-}
 
 /// What is offered under one path.
 #[derive(Clone, Debug)]
@@ -86,8 +68,8 @@ impl WebServer {
     /// # Errors
     ///
     /// When the system refuses, with the remedy.
-    pub fn open(address: SocketAddr, registry: &Registry, first_token: usize) -> Result<WebServer, WebError> {
-        let failed = |error| WebError { address, error };
+    pub fn open(address: SocketAddr, registry: &Registry, first_token: usize) -> Result<WebServer, ListenError> {
+        let failed = |error| ListenError { address, error };
         let mut listener = TcpListener::bind(address).map_err(failed)?;
         let bound = listener.local_addr().map_err(failed)?;
         registry.register(&mut listener, Token(first_token), Interest::READABLE).map_err(failed)?;
