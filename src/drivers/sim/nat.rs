@@ -220,7 +220,7 @@ impl Nat {
                 let Ok(header) = Header::parse(bytes, false) else { return Translated::Refused };
                 self.inward(now, outside, bytes, &header)
             }
-            other => other,
+            other @ (Translated::NotMine | Translated::Refused) => other,
         }
     }
 

@@ -4,12 +4,9 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use std::rc::Rc;
-
 use crate::base::limits::SIM_LOOKUP_TIME;
 use crate::base::machine::MachineChange;
 use crate::base::net::{Family, NetOutput, SocketId};
-use crate::base::storage::Stores;
 use crate::base::storage::Stores;
 use crate::base::time::Instant;
 use crate::container::module::Module;

@@ -70,7 +70,11 @@ fn said(sim: &mut Sim, machine: MachineId) -> Vec<(u64, String)> {
     let events = sim.take_events(machine).into_iter().filter_map(|(at, event)| match event {
         Event::Log { text, .. } => Some((at.as_nanos() / 1_000_000, text)),
         Event::Erred { fault, .. } | Event::Failed { fault, .. } => panic!("{fault}"),
-        _ => None,
+        Event::Started { .. }
+        | Event::OverBudget { .. }
+        | Event::Unloaded { .. }
+        | Event::Signal(_)
+        | Event::Note(_) => None,
     });
     events.collect()
 }
