@@ -12,6 +12,6 @@ pub mod packing;
 pub mod page_server;
 pub mod publisher;
 pub mod replay;
-pub mod sim;
 pub mod safe_file;
 pub mod scenario;
+pub mod sim;

@@ -8,7 +8,7 @@ use argh::FromArgs;
 
 use crate::cli::CliError;
 use crate::cli::show::Show;
-use crate::drivers::scenario::{ScenarioSource, Scenario, names};
+use crate::drivers::scenario::{Scenario, ScenarioSource, names};
 
 #[derive(FromArgs)]
 /// show netserv at work in a simulated network, on a page in the browser; needs no root, no network, and no files

@@ -63,7 +63,9 @@ impl Show {
         for (one, other, path) in &self.captures {
             let failed = |error| CliError::Failure(format!("cannot write {}: {error}", path.display()));
             let file = fs::File::create(path).map_err(failed)?;
-            player.capture(scenario, [one.as_str(), other.as_str()], Box::new(std::io::BufWriter::new(file))).map_err(CliError::failure)?;
+            player
+                .capture(scenario, [one.as_str(), other.as_str()], Box::new(std::io::BufWriter::new(file)))
+                .map_err(CliError::failure)?;
         }
         Ok(player)
     }

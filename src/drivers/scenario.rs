@@ -125,11 +125,7 @@ impl Scenario {
     }
 
     fn wrong(&self, what: impl Display, problem: impl Display) -> ScenarioError {
-        ScenarioError::Wrong {
-            name: self.source.name.clone(),
-            what: what.to_string(),
-            problem: problem.to_string(),
-        }
+        ScenarioError::Wrong { name: self.source.name.clone(), what: what.to_string(), problem: problem.to_string() }
     }
 
     fn check(&self) -> Result<(), ScenarioError> {
@@ -277,7 +273,9 @@ impl Scenario {
                 return Err(self.wrong(what, "at_s is 0 to duration_s"));
             }
             if let Some(unknown) = figure.series.iter().find(|name| self.series(name).is_none()) {
-                return Err(self.wrong(what, format!("no chart and series are called \"{unknown}\"; write CHART/SERIES")));
+                return Err(
+                    self.wrong(what, format!("no chart and series are called \"{unknown}\"; write CHART/SERIES"))
+                );
             }
         }
         Ok(())

@@ -4,6 +4,5 @@
 
 mod order;
 mod path;
-mod place;
 mod storm;
 mod world;

@@ -63,7 +63,7 @@ impl User {
 
     pub(crate) fn request(&mut self, world: &World, operation: Operation) -> Request {
         self.count += 1;
-        let wall_ms = WALL_MS + world.now.as_nanos() / 1_000_000;
+        let wall_ms = WALL_MS + world.now().as_nanos() / 1_000_000;
         let needs_module = matches!(operation, Operation::Setup | Operation::Refresh);
         Request {
             operation,
@@ -138,14 +138,14 @@ pub(crate) fn follow(world: &mut World, order: Order) -> (OrderId, Heard) {
 
 /// Lets time pass until the order is finished.
 pub(crate) fn hear(world: &mut World, id: OrderId) -> Heard {
-    let (mut heard, began) = (Heard::default(), world.now);
+    let (mut heard, began) = (Heard::default(), world.now());
     world.until(Duration::from_secs(180), |world| {
         for event in world.heard("a", id) {
             heard.take(event);
         }
         heard.finished.is_some()
     });
-    heard.took = world.now.since(began);
+    heard.took = world.now().since(began);
     heard
 }
 

@@ -19,7 +19,7 @@ fn line(seed: u64) -> World {
     world.node("r3", &["10.0.3.1", "fd00:3::1"], &trust());
     world.plain("b", &["10.0.9.9", "fd00:9::9"]);
     world.chain(&["a", "r1", "r2", "r3", "b"], 5 * MS);
-    world.web.insert(URL.to_owned(), small_package());
+    world.sim.set_page(URL, small_package());
     world
 }
 
@@ -28,7 +28,7 @@ fn user() -> User {
 }
 
 fn instances(world: &mut World, name: &str) -> usize {
-    world.machine(name).node.as_ref().map_or(0, |node| node.instances().len())
+    world.running(name).map_or(0, |node| node.instances().len())
 }
 
 #[test]
@@ -111,7 +111,7 @@ fn a_node_that_refuses_is_not_hidden_by_one_that_does_not() {
     world.node("r3", &["10.0.3.1"], &trust());
     world.plain("b", &["10.0.9.9"]);
     world.chain(&["a", "r1", "r3", "b"], 5 * MS);
-    world.web.insert(URL.to_owned(), small_package());
+    world.sim.set_page(URL, small_package());
     let mut user = user();
     let request = user.request(&world, Operation::Setup);
     let (_, heard) = follow(&mut world, user.order(&request, TLS, false));
@@ -151,14 +151,6 @@ fn fork(seed: u64) -> World {
     world.node("r4", &["10.0.4.1"], &trust());
     world.link("r2", "r4", 5 * MS);
     world.link("r4", "b", 5 * MS);
-    world.route("r2", "10.0.4.1", "r4");
-    world.route("r1", "10.0.4.1", "r2");
-    world.route("a", "10.0.4.1", "r1");
-    world.route("r4", "10.0.9.9", "b");
-    for near in ["10.0.0.1", "10.0.1.1", "10.0.2.1"] {
-        world.route("r4", near, "r2");
-    }
-    world.route("b", "10.0.4.1", "r4");
     world
 }
 
@@ -172,12 +164,12 @@ fn a_module_that_is_kept_follows_the_path() {
         assert_eq!(heard.codes(), [AnswerCode::Installed, AnswerCode::Installed], "{attributes:?}");
         world.pass(Duration::from_secs(20));
         world.route("r2", "10.0.9.9", "r4");
-        let moved_at = world.now;
+        let moved_at = world.now();
         // The lifetime is 60 s: two refresh periods are at most 90 s.
-        let mut refresh_at = world.now + Duration::from_secs(20);
+        let mut refresh_at = world.now() + Duration::from_secs(20);
         let came = world.until(Duration::from_secs(90), |world| {
-            if world.now >= refresh_at {
-                refresh_at = world.now + Duration::from_secs(40);
+            if world.now() >= refresh_at {
+                refresh_at = world.now() + Duration::from_secs(40);
                 let request = user.request(world, Operation::Refresh);
                 let order = user.order(&request, attributes, true);
                 world.with("a", |node, now| node.order_again(now, id, order)).unwrap();
@@ -185,7 +177,7 @@ fn a_module_that_is_kept_follows_the_path() {
             instances(world, "r4") == 1
         });
         assert!(came, "{attributes:?}");
-        assert!(world.now.since(moved_at) < Duration::from_secs(90));
+        assert!(world.now().since(moved_at) < Duration::from_secs(90));
         let request = user.request(&world, Operation::Refresh);
         let order = user.order(&request, attributes, true);
         world.with("a", |node, now| node.order_again(now, id, order)).unwrap();

@@ -40,7 +40,7 @@ fn a_flood_of_forged_queries_leaves_sessions_alone_and_memory_flat() {
     world.node("r1", &["10.0.1.1"], &trust());
     world.plain("b", &["10.0.9.9"]);
     world.chain(&["a", "r1", "b"], Duration::from_millis(1));
-    world.web.insert(URL.to_owned(), small_package());
+    world.sim.set_page(URL, small_package());
     let mut user = User::new("10.0.0.1", "10.0.9.9");
     let request = user.request(&world, Operation::Setup);
     let (id, heard) = follow(&mut world, user.order(&request, TLS, true));
@@ -64,7 +64,7 @@ fn a_flood_of_forged_queries_leaves_sessions_alone_and_memory_flat() {
         }
         world.pass(Duration::from_millis(100));
         if round % 10 == 9 {
-            let node = world.machine("r1").node.as_ref().unwrap();
+            let node = world.running("r1").unwrap();
             let of =
                 |name: &str| node.signal_counters().iter().find(|(n, _)| *n == name).map_or(0, |(_, count)| *count);
             counts.push((of("sessions"), of("associations")));
@@ -79,7 +79,7 @@ fn a_flood_of_forged_queries_leaves_sessions_alone_and_memory_flat() {
     assert_eq!(heard.codes(), [AnswerCode::Refreshed], "{heard:#?}");
     // What the flood left behind goes.
     world.pass(Duration::from_secs(200));
-    let node = world.machine("r1").node.as_ref().unwrap();
+    let node = world.running("r1").unwrap();
     let left = node.signal_counters().iter().find(|(n, _)| *n == "sessions").map_or(0, |(_, count)| *count);
     assert!(left < 10, "{left} sessions are left");
 }

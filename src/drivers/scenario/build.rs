@@ -12,12 +12,17 @@ use crate::controller::trust::Trust;
 use crate::dashboard::scene::MachineKind;
 use crate::drivers::scenario::file::{AppEntry, LinkEntry, MachineEntry, NatBehaviour, NatEntry};
 use crate::drivers::scenario::{Scenario, ScenarioError};
-use crate::drivers::sim::{self, LinkConfig, LinkQuality, MachineConfig, MachineId, NatConfig, NatDependence, SignalOptions, Sim};
+use crate::drivers::sim::{
+    self, LinkConfig, LinkQuality, MachineConfig, MachineId, NatConfig, NatDependence, SignalOptions, Sim,
+};
 
 /// The addresses of a machine by its number.
 pub(in crate::drivers) fn addresses(machine: usize) -> [IpAddr; 2] {
     let [_, _, high, low] = u32::try_from(machine).unwrap_or(u32::MAX).to_be_bytes();
-    [Ipv4Addr::new(10, high, low, 1).into(), Ipv6Addr::new(0xfd00, 0, 0, u16::from_be_bytes([high, low]), 0, 0, 0, 1).into()]
+    [
+        Ipv4Addr::new(10, high, low, 1).into(),
+        Ipv6Addr::new(0xfd00, 0, 0, u16::from_be_bytes([high, low]), 0, 0, 0, 1).into(),
+    ]
 }
 
 /// The seed of a machine's key: the same for all runs with one seed.

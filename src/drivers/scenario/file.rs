@@ -166,9 +166,15 @@ pub(super) enum Deed {
     Link(LinkEntry),
     Load(AppEntry),
     /// An instance, by machine and name.
-    Unload { machine: String, instance: String },
+    Unload {
+        machine: String,
+        instance: String,
+    },
     /// A machine's wall clock is set forward.
-    ClockJump { machine: String, seconds: f64 },
+    ClockJump {
+        machine: String,
+        seconds: f64,
+    },
 }
 
 #[derive(Clone, Debug, Deserialize)]

@@ -105,7 +105,8 @@ impl Meter {
             let values = lines.map(|(chart, series)| self.charts[chart][series].at(entry.at_s.unwrap_or(end)));
             let machines = || 0..scenario.file.machine.len();
             let totals = entry.total_of.iter();
-            let totals = totals.map(|name| machines().map(|machine| readings.counter(machine, name)).sum::<u64>() as f64);
+            let totals =
+                totals.map(|name| machines().map(|machine| readings.counter(machine, name)).sum::<u64>() as f64);
             Measured { name: entry.name.clone(), at_s: entry.at_s, values: values.chain(totals).collect() }
         })
         .collect()

@@ -352,12 +352,7 @@ impl Player {
     /// # Errors
     ///
     /// When there is no such link, or the sink cannot be written.
-    pub fn capture(
-        &mut self,
-        scenario: &Scenario,
-        ends: [&str; 2],
-        sink: Box<dyn Write>,
-    ) -> Result<(), ScenarioError> {
+    pub fn capture(&mut self, scenario: &Scenario, ends: [&str; 2], sink: Box<dyn Write>) -> Result<(), ScenarioError> {
         let [one, other] = ends.map(str::to_owned);
         let what = format!("capture of {one}/{other}:");
         let link = scenario.link(&[one, other]).ok_or_else(|| scenario.wrong(&what, "no link joins these two"))?;

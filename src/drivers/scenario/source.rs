@@ -112,9 +112,10 @@ impl ScenarioSource {
     /// When there is none of this name.
     pub fn module_source(&self, name: &str) -> Result<ModuleSource, SourceError> {
         let prefix = format!("{name}/");
-        let own = self.files.iter().filter_map(|(path, bytes)| {
-            path.strip_prefix(&prefix).map(|path| (path.to_owned(), bytes.clone()))
-        });
+        let own = self
+            .files
+            .iter()
+            .filter_map(|(path, bytes)| path.strip_prefix(&prefix).map(|path| (path.to_owned(), bytes.clone())));
         let own: BTreeMap<String, Vec<u8>> = own.collect();
         if !own.is_empty() {
             return Ok(ModuleSource { files: own });

@@ -124,7 +124,13 @@ impl Computer {
     }
 
     /// Makes its node anew: what it stored is all that it has.
-    pub(super) fn boot(&mut self, now: Instant, clock: &Rc<Cell<Instant>>, wall: WallTime, topology: &Rc<RefCell<Topology>>) {
+    pub(super) fn boot(
+        &mut self,
+        now: Instant,
+        clock: &Rc<Cell<Instant>>,
+        wall: WallTime,
+        topology: &Rc<RefCell<Topology>>,
+    ) {
         self.life += 1;
         self.is_crashed = false;
         self.busy_until = now;

@@ -56,7 +56,7 @@ pub struct MachineConfig {
 }
 
 /// How the node of a machine signals.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct SignalOptions {
     /// Who may have what run on it.
     pub trust: Trust,
@@ -64,12 +64,6 @@ pub struct SignalOptions {
     pub key: Option<[u8; 32]>,
     /// GIST; identity, secret and ports are filled in.
     pub gist: GistConfig,
-}
-
-impl Default for SignalOptions {
-    fn default() -> Self {
-        SignalOptions { trust: Trust::default(), key: None, gist: GistConfig::default() }
-    }
 }
 
 impl MachineConfig {

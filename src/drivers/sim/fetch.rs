@@ -5,7 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::base::limits::{
-    HTTP_FIELDS_MAX, HTTP_HEAD_BYTES_DEFAULT, HTTP_READ_BYTES_MAX, HTTP_TARGET_BYTES_MAX, SIM_FETCHES_MAX, SIM_PAGE_TIME,
+    HTTP_FIELDS_MAX, HTTP_HEAD_BYTES_DEFAULT, HTTP_READ_BYTES_MAX, HTTP_TARGET_BYTES_MAX, SIM_FETCHES_MAX,
+    SIM_PAGE_TIME,
 };
 use crate::blocks::http::body::BodyPart;
 use crate::blocks::http::client::{ClientConnection, Request};
@@ -64,7 +65,9 @@ impl Sim {
         let result = match self.pages.get(&url) {
             Some(page) if page.len() as u64 > bytes_max => Some(Err(FetchProblem::TooLarge)),
             Some(page) => Some(Ok(page.clone())),
-            None => self.begin_fetch(machine, id, &url, None, bytes_max).err().map(|why| Err(FetchProblem::Failed(why))),
+            None => {
+                self.begin_fetch(machine, id, &url, None, bytes_max).err().map(|why| Err(FetchProblem::Failed(why)))
+            }
         };
         match result {
             Some(result) => {
@@ -102,7 +105,8 @@ impl Sim {
         let literal: Vec<IpAddr> = url.host.parse().into_iter().collect();
         let known = self.names.get(&url.host).unwrap_or(&literal);
         let usable = known.iter().find(|address| if address.is_ipv4() { has_v4 } else { has_v6 });
-        let address = *usable.ok_or_else(|| format!("{text} cannot be fetched: there is no address for {}", url.host))?;
+        let address =
+            *usable.ok_or_else(|| format!("{text} cannot be fetched: there is no address for {}", url.host))?;
         let to = SocketAddr::new(address, url.port);
         let stack = &mut self.computers[machine].stack;
         stack.fetch(id, to, url.is_secure, self.now).map_err(|why| format!("{text} cannot be fetched: {why}"))?;

@@ -70,8 +70,7 @@ pub(super) fn error(packet: &[u8], header: &Header, problem: Problem, from: IpAd
 /// The answer to an echo request; `None` if the packet is none.
 pub(super) fn echo_reply(packet: &[u8], header: &Header) -> Option<Vec<u8>> {
     let is_v6 = header.protocol == ICMPV6;
-    let (request, reply) =
-        if is_v6 { (ECHO_REQUEST.1, ECHO_REPLY.1) } else { (ECHO_REQUEST.0, ECHO_REPLY.0) };
+    let (request, reply) = if is_v6 { (ECHO_REQUEST.1, ECHO_REPLY.1) } else { (ECHO_REQUEST.0, ECHO_REPLY.0) };
     let mut body = packet.get(usize::from(header.transport_at)..header.end as usize)?.to_vec();
     if body.first() != Some(&request) || body.len() < HEAD_BYTES {
         return None;
@@ -170,7 +169,8 @@ mod tests {
 
     #[test]
     fn an_error_names_the_packet_that_it_is_about_and_there_is_none_about_an_error() {
-        for (from, to, router) in [("10.0.0.1:5", "10.0.0.2:7", "10.0.0.9"), ("[fd00::1]:5", "[fd00::2]:7", "fd00::9")] {
+        for (from, to, router) in [("10.0.0.1:5", "10.0.0.2:7", "10.0.0.9"), ("[fd00::1]:5", "[fd00::2]:7", "fd00::9")]
+        {
             let (packet, header) = datagram(from, to);
             for problem in [Problem::NoRoute, Problem::HostUnreachable, Problem::PortClosed, Problem::TimeExceeded] {
                 let message = error(&packet, &header, problem, router.parse().unwrap()).unwrap();

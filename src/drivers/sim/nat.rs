@@ -94,6 +94,12 @@ fn endpoint(bytes: &[u8], header: &Header, end: End) -> Option<SocketAddr> {
     Some(SocketAddr::new(address_of(bits, 4), half(bytes, port_at(header, end))?))
 }
 
+/// The other side of a mapping; who answers an echo has no number of his own.
+fn peer_of(bytes: &[u8], header: &Header, end: End) -> Option<SocketAddr> {
+    let peer = endpoint(bytes, header, end)?;
+    Some(if header.protocol == ICMP { SocketAddr::new(peer.ip(), 0) } else { peer })
+}
+
 /// Changes one end of an IPv4 packet. Checksums are updated: a packet that came damaged leaves damaged.
 fn rewrite(bytes: &mut [u8], header: &Header, end: End, to: SocketAddr) {
     let IpAddr::V4(address) = to.ip() else { return };
@@ -161,7 +167,7 @@ impl Nat {
         if !is_mapped(bytes, header) {
             return Translated::Refused;
         }
-        let ends = (endpoint(bytes, header, End::Source), endpoint(bytes, header, End::Destination));
+        let ends = (endpoint(bytes, header, End::Source), peer_of(bytes, header, End::Destination));
         let (Some(inner), Some(peer)) = ends else { return Translated::Refused };
         let Some(port) = self.map(now, header, inner, peer) else { return Translated::Refused };
         rewrite(bytes, header, End::Source, SocketAddr::new(outside, port));
@@ -178,7 +184,7 @@ impl Nat {
         if !is_mapped(bytes, header) || is_request {
             return Translated::NotMine;
         }
-        let ends = (endpoint(bytes, header, End::Source), endpoint(bytes, header, End::Destination));
+        let ends = (peer_of(bytes, header, End::Source), endpoint(bytes, header, End::Destination));
         let (Some(peer), Some(outer)) = ends else { return Translated::Refused };
         let Some(id) = self.by_port.get(&(header.protocol, outer.port())).copied() else { return Translated::Refused };
         let Some(mapping) = self.mappings.get(&id) else { return Translated::Refused };
@@ -214,7 +220,7 @@ impl Nat {
                 let Ok(header) = Header::parse(bytes, false) else { return Translated::Refused };
                 self.inward(now, outside, bytes, &header)
             }
-            other => other,
+            other @ (Translated::NotMine | Translated::Refused) => other,
         }
     }
 
@@ -265,9 +271,9 @@ impl Nat {
         }
         let span = u64::from(PORTS.end() - PORTS.start()) + 1;
         let first = self.rng.below(span);
-        (0..span).map(|step| PORTS.start() + ((first + step) % span) as u16).find(|port| {
-            !self.by_port.contains_key(&(protocol, *port))
-        })
+        (0..span)
+            .map(|step| PORTS.start() + ((first + step) % span) as u16)
+            .find(|port| !self.by_port.contains_key(&(protocol, *port)))
     }
 
     fn lifetime(&self, protocol: u8, is_closed: bool) -> Duration {

@@ -1,14 +1,13 @@
 //! Driving the nodes: one input, then all outputs, as the contract in src/node.rs says.
 
 use std::net::IpAddr;
-use std::time::Duration;
-
 use std::rc::Rc;
+use std::time::Duration;
 
 use crate::base::limits::SIM_LOOKUP_TIME;
 use crate::base::machine::MachineChange;
-use crate::base::storage::Stores;
 use crate::base::net::{Family, NetOutput, SocketId};
+use crate::base::storage::Stores;
 use crate::base::time::Instant;
 use crate::container::module::Module;
 use crate::controller::ledger;
@@ -106,7 +105,8 @@ impl Sim {
     ///
     /// Why that cannot be, as a sentence.
     pub fn order(&mut self, machine: MachineId, order: Order) -> Result<OrderId, String> {
-        self.with_node(machine, |node, now| node.order(now, order)).unwrap_or_else(|| Err("the node does not run".to_owned()))
+        self.with_node(machine, |node, now| node.order(now, order))
+            .unwrap_or_else(|| Err("the node does not run".to_owned()))
     }
 
     /// Sends another request in the session of an order.
@@ -279,5 +279,4 @@ impl Sim {
     pub fn key(&self, machine: MachineId) -> [u8; 32] {
         self.computers[machine.index()].key.public()
     }
-
 }

@@ -158,7 +158,8 @@ impl Observer {
             let to = end(header.destination, header.ports.map(|ports| ports.1));
             let sum = crc32fast::hash(bytes);
             let protocol = protocol_name(header.protocol);
-            let _ = write!(line, "machine {machine} link {link} {protocol} {from} > {to} {} bytes {sum:08x}", bytes.len());
+            let _ =
+                write!(line, "machine {machine} link {link} {protocol} {from} > {to} {} bytes {sum:08x}", bytes.len());
             let _ = match fate {
                 None => write!(line, " no room"),
                 Some(Fate { arrives: None, .. }) => write!(line, " lost"),
@@ -236,7 +237,9 @@ impl Observer {
                 self.instances.insert((machine, instance.clone()), (module, signalled));
                 self.instance(now, at, instance, InstanceState::Running);
             }
-            Event::Failed { instance, restart_in: Some(_), .. } => self.instance(now, at, instance, InstanceState::Failed),
+            Event::Failed { instance, restart_in: Some(_), .. } => {
+                self.instance(now, at, instance, InstanceState::Failed)
+            }
             Event::Failed { instance, restart_in: None, .. } | Event::Unloaded { instance } => {
                 self.gone(now, at, instance);
             }

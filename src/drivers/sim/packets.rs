@@ -8,6 +8,7 @@ use crate::base::id::LinkId as NodeLink;
 use crate::base::limits::{GROWTH_BYTES_MAX, SIM_ICMP_ERRORS_PER_SECOND_MAX, SIM_LAG_MAX};
 use crate::base::packet::{Offload, PacketMut};
 use crate::drivers::replay::reader::Frame;
+use crate::drivers::sim::config::MachineId;
 use crate::drivers::sim::icmp::{self, Problem};
 use crate::drivers::sim::nat::Translated;
 use crate::drivers::sim::{Happening, LINK_TYPE_RAW, Sim, WALL_START};
@@ -59,6 +60,24 @@ fn is_whole(bytes: &[u8], header: &Header) -> bool {
 }
 
 impl Sim {
+    /// Sends an ICMP echo request from a machine; whether it has an address to send it from. The answer is seen on its way.
+    pub fn ping(&mut self, from: MachineId, to: IpAddr, sequence: u16) -> bool {
+        let machine = from.index();
+        let source = self.topology.borrow().source_for(machine, to);
+        let request = source.and_then(|source| icmp::echo_request(source, to, machine as u16, sequence, b"netserv"));
+        let is_sent = request.is_some();
+        request.into_iter().for_each(|request| self.send_own(machine, request));
+        self.settle(machine);
+        is_sent
+    }
+
+    /// Mappings of a NAT box at this moment; `None` if the machine is none.
+    #[must_use]
+    pub fn nat_mappings(&mut self, machine: MachineId) -> Option<usize> {
+        let now = self.now;
+        self.nats.get_mut(&machine.index()).map(|nat| nat.len(now))
+    }
+
     /// A packet comes to a machine: over a link, or from itself.
     pub(super) fn arrives(&mut self, machine: usize, link: Option<usize>, bytes: Vec<u8>) {
         let computer = &mut self.computers[machine];
@@ -199,7 +218,7 @@ impl Sim {
         let is_usable = self.topology.borrow().is_usable(link);
         let from = self.computers[machine].index;
         let found = &mut self.links[link];
-        let direction = found.direction_from(super::MachineId(from));
+        let direction = found.direction_from(MachineId(from));
         if !is_usable {
             found.directions[direction].counters.lost += 1;
             return;

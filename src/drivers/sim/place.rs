@@ -96,16 +96,18 @@ impl MachineView for Here {
         let spot = &topology.spots[self.machine];
         let addresses: Vec<(IpAddr, u8)> =
             spot.addresses.iter().map(|address| (*address, Prefix::host(*address).prefix_len())).collect();
-        let mut all: Vec<Interface> = spot.links.iter().map(|link| {
-            Interface {
+        let mut all: Vec<Interface> = spot
+            .links
+            .iter()
+            .map(|link| Interface {
                 name: interface_name(&topology, self.machine, *link),
                 is_up: true,
                 has_carrier: topology.is_usable(*link),
                 mtu: SIM_MTU_BYTES as u32,
                 addresses: addresses.clone(),
                 ..Interface::default()
-            }
-        }).collect();
+            })
+            .collect();
         all.sort_by(|one, other| one.name.cmp(&other.name));
         Some(all)
     }

@@ -3,10 +3,10 @@
 //! Without I/O like all else: packets and orders go in, and what is to be sent or told comes out of [`Stack::next`].
 //! TCP is smoltcp's ([`super::tcp`]). A UDP datagram is only its packet, made and read here.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
-use std::cell::RefCell;
 
 use hashbrown::HashMap;
 
@@ -233,8 +233,14 @@ impl Stack {
     }
 
     /// Opens a connection.
-    fn connect(&mut self, from: Option<IpAddr>, to: SocketAddr, side: Option<Side>, owner: Owner, now: Instant)
-        -> Result<ConnId, String> {
+    fn connect(
+        &mut self,
+        from: Option<IpAddr>,
+        to: SocketAddr,
+        side: Option<Side>,
+        owner: Owner,
+        now: Instant,
+    ) -> Result<ConnId, String> {
         if self.conns.len() >= SIM_CONNECTIONS_MAX {
             return Err(format!("this machine has {SIM_CONNECTIONS_MAX} connections already"));
         }
@@ -319,10 +325,9 @@ impl Stack {
                 Some(Side { is_client: false, hello: Hello { key: Some(self.key), ..Hello::default() } })
             }
             ListenerId::Module(_) => match &self.listeners.get(&id)?.security {
-                Security::TlsServer { protocols, .. } => Some(Side {
-                    is_client: false,
-                    hello: Hello { protocols: protocols.clone(), ..Hello::default() },
-                }),
+                Security::TlsServer { protocols, .. } => {
+                    Some(Side { is_client: false, hello: Hello { protocols: protocols.clone(), ..Hello::default() } })
+                }
                 Security::Plain | Security::TlsClient { .. } => None,
             },
         }

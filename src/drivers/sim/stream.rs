@@ -188,7 +188,8 @@ impl Stream {
 
     fn connect(&mut self, now: Instant) -> Option<Step> {
         if self.tcp.is_over() {
-            let why = if self.tcp.was_open() { "the peer broke it off" } else { "the peer refuses connections to this port" };
+            let why =
+                if self.tcp.was_open() { "the peer broke it off" } else { "the peer refuses connections to this port" };
             return self.over(why);
         }
         if !self.tcp.was_open() {

@@ -188,10 +188,9 @@ impl Tcp {
 
     /// The peer writes nothing more, and all that it wrote was read.
     pub(super) fn peer_has_finished(&self) -> bool {
-        self.was_open && !self.socket().may_recv() && matches!(
-            self.socket().state(),
-            State::CloseWait | State::LastAck | State::Closing | State::TimeWait
-        )
+        self.was_open
+            && !self.socket().may_recv()
+            && matches!(self.socket().state(), State::CloseWait | State::LastAck | State::Closing | State::TimeWait)
     }
 
     /// It is over, for whatever reason.

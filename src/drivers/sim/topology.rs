@@ -5,8 +5,8 @@
 //! the box is an ordinary router.
 
 use std::cell::RefCell;
-use std::collections::BinaryHeap;
 use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::net::IpAddr;
 use std::time::Duration;
 
