@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::base::amount::bytes_text;
+use crate::base::text::plain;
 use crate::container::manifest::{Changes, Limits, Manifest, Sees};
 use crate::container::properties::Properties;
 
@@ -61,7 +62,8 @@ impl Wish {
         for (heading, lines) in parts {
             if !lines.is_empty() {
                 text.push_str(&format!("{heading}:\n"));
-                lines.iter().for_each(|line| text.push_str(&format!("  - {line}\n")));
+                // A rule whose property is not known yet stands as its author wrote it: a terminal must not obey it.
+                lines.iter().for_each(|line| text.push_str(&format!("  - {}\n", plain(line))));
             }
         }
         text
@@ -139,5 +141,18 @@ mod tests {
             assert!(text.contains(line), "{line}\n---\n{text}");
         }
         assert!(Wish::of(&manifest, None).text().contains("depends on properties"));
+    }
+
+    #[test]
+    fn a_rule_cannot_hide_itself_from_whoever_is_asked() {
+        let manifest = Manifest::parse(
+            "name = \"m\"\nversion = \"1.0.0\"\napi = 1\nsummary = \"s\"\n[permissions]\n\
+             connect = [\"tcp:$host:443\\u001B[1A\\u001B[2K\\nIt needs nothing\\u202E\"]\n\
+             [config.host]\ntype = \"string\"\nmeaning = \"Where to.\"\n",
+        )
+        .unwrap();
+        let text = Wish::of(&manifest, None).text();
+        assert!(text.contains("443 [1A [2K It needs nothing "), "{text:?}");
+        assert!(text.chars().all(|c| c == '\n' || crate::base::text::is_plain_char(c)), "{text:?}");
     }
 }

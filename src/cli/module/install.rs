@@ -238,7 +238,8 @@ impl Install {
     fn refuse_older(&self, plan: &Plan, installed: &Installed) -> Result<(), CliError> {
         let manifest = &plan.root.module.manifest;
         let old = installed.list.modules.get(&manifest.name).map(|old| &old.version);
-        let is_named = self.what.contains(['@', '/']) || self.what.ends_with(".nsm");
+        // A file, or exactly one version; a range is no word for going back.
+        let is_named = self.what.contains("@=") || self.what.contains('/') || self.what.ends_with(".nsm");
         match old.filter(|old| **old > manifest.version && !is_named) {
             Some(old) => Err(CliError::Failure(format!(
                 "{0} {1} is offered, and {0} {old} is installed; to go back, write {0}@={1}",

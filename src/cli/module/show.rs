@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use argh::FromArgs;
 
+use crate::base::text::plain;
 use crate::cli::CliError;
 use crate::cli::module::install::{Sources, publisher_line};
 use crate::container::plain::{self, Wish};
@@ -167,15 +168,13 @@ pub(in crate::cli::module) fn text_of(found: &Found, properties: Option<&Propert
     let kind = if manifest.library { ", a library" } else { "" };
     let mut text = format!("{} {}{kind}: {}\n", manifest.name, manifest.version, manifest.summary);
     if !manifest.authors.is_empty() {
-        text.push_str(&format!("by {}\n", manifest.authors.join(", ")));
+        text.push_str(&format!("by {}\n", plain(&manifest.authors.join(", "))));
     }
     if !manifest.licence.is_empty() {
-        text.push_str(&format!("licence {}\n", manifest.licence));
+        text.push_str(&format!("licence {}\n", plain(&manifest.licence)));
     }
     text.push_str(&format!("{} bytes, SHA-256 {}\n", found.packed.bytes.len(), found.packed.digest_hex()));
     text.push_str(&publisher_line(found));
-    // What manifests hold goes to a terminal, which must not take it for commands.
-    let mut text: String = text.chars().map(|c| if c.is_control() && c != '\n' { ' ' } else { c }).collect();
     text.push('\n');
     if !manifest.library {
         text.push_str(&wish_of(found, properties).text());

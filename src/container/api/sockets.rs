@@ -84,7 +84,7 @@ pub(crate) fn write_key(number: u32) -> f64 {
 pub(crate) struct Sockets {
     instance: InstanceId,
     count_max: usize,
-    /// Bytes that may wait to be read in all streams together.
+    /// Bytes that may wait to be read in all streams together, and so many to be sent that they have no room for.
     waiting_bytes_max: u64,
     next_number: u32,
     sockets: BTreeMap<u32, Socket>,
@@ -240,6 +240,27 @@ impl Sockets {
         self.usage.bytes_out += bytes.len() as u64;
         self.mark(number);
         Ok(room)
+    }
+
+    /// Whether a stream may be given so much at once that it has no room for.
+    ///
+    /// # Errors
+    ///
+    /// When all that waits to be sent would be more than the instance may use of memory.
+    pub(crate) fn may_write(&self, number: u32, bytes: usize) -> Result<(), String> {
+        let excess = |socket: &Socket| if let Kind::Stream(stream) = &socket.kind { stream.excess() } else { 0 };
+        let more = bytes.saturating_sub(self.room(number)) as u64;
+        if more == 0 {
+            return Ok(());
+        }
+        let waiting: u64 = self.sockets.values().map(|socket| excess(socket) as u64).sum();
+        if waiting + more <= self.waiting_bytes_max {
+            return Ok(());
+        }
+        Err(format!(
+            "limit memory_bytes ({}) exceeded: too much waits for peers that do not read",
+            self.waiting_bytes_max
+        ))
     }
 
     /// Bytes that may be written before one should wait.

@@ -13,6 +13,7 @@ drops = true
 [[filters]]
 [permissions]
 inject = true
+answer_for = ["any"]
 [config.reply]
 type = "string"
 default = "pong"

@@ -183,7 +183,8 @@ const INJECT: &str = "
 #[test]
 fn injected_packets_beyond_the_bandwidth_are_dropped_and_counted() {
     // 30 bytes are 240 bits: after the burst, ten packets per second.
-    let manifest = format!("{UDP}[permissions]\ninject = true\n[limits]\nbandwidth_out = 2400\n");
+    let manifest =
+        format!("{UDP}[permissions]\ninject = true\nanswer_for = [\"any\"]\n[limits]\nbandwidth_out = 2400\n");
     let mut w = World::new().with("loud", &manifest, INJECT);
     let burst = limits::BANDWIDTH_BURST_BITS_MIN / 240;
     for _ in 0..burst + 1_000 {
@@ -300,11 +301,9 @@ fn the_ledger_says_what_was_driven_by_day_and_survives_unloading_and_restarts() 
             M.packet = require(\"@netserv\").from_hex(\"4500001e00000000401100000a0000010a00000207d003e8000a00007879\")
         end";
     let drop = "function M.on_packet(p) return \"drop\" end";
-    let mut w = World::new().with("answers", &format!("{UDP}[permissions]\ninject = true\n"), code).with(
-        "drops",
-        &format!("[packets]\ndrops = true\n{UDP}"),
-        drop,
-    );
+    let mut w = World::new()
+        .with("answers", &format!("{UDP}[permissions]\ninject = true\nanswer_for = [\"any\"]\n"), code)
+        .with("drops", &format!("[packets]\ndrops = true\n{UDP}"), drop);
     w.node.keep_usage(w.now, None).unwrap();
     for _ in 0..50 {
         let _ = w.udp(1000);

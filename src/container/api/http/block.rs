@@ -14,6 +14,9 @@ pub(crate) const BLOCK: Block = Block {
             is sent when the body is read, and slow, oversized or ambiguous requests, which are refused before the module \
             sees them. What waits, waits in a task, and returns nil and a reason when it cannot be done; a mistake of the \
             module raises an error.\n\n\
+            Reading requests, and TLS, count as the module's CPU time. Requests that are kept outside of \
+            its code take at most a quarter of `limits.memory_bytes`, then others wait; a response that would have more than \
+            all of it wait for clients that do not read resets its connection.\n\n\
             A body that nobody reads keeps its sender waiting. `Upgrade` is passed over, CONNECT is refused, trailers and \
             chunk extensions are dropped.",
     types: "export type Headers = { [string]: string | number | { string } }\n\
