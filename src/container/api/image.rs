@@ -175,18 +175,18 @@ fn make(host: &Host, arguments: &Arguments<'_>, start: &Start<'_>, at: std::ffi:
         Err(problem) => return Ok(Answer::Value(json!([problem]))),
     };
     let limits = &host.manifest.limits;
-    if cost.bytes > limits.memory_bytes {
-        return Err(format!(
-            "this would take about {} bytes of memory; limits.memory_bytes is {}: raise it in module.toml, or make the \
-             picture smaller",
-            cost.bytes, limits.memory_bytes
-        ));
-    }
     let (cost_ms, max_ms) = (cost.ns / 1_000_000, limits.cpu_ms_per_call);
     if cost_ms >= max_ms {
         return Err(format!(
             "this would take about {cost_ms} ms; limits.cpu_ms_per_call is {max_ms}: raise it in module.toml, or make the \
              picture smaller"
+        ));
+    }
+    if cost.bytes > limits.memory_bytes {
+        return Err(format!(
+            "this would take about {} bytes of memory; limits.memory_bytes is {}: raise it in module.toml, or make the \
+             picture smaller",
+            cost.bytes, limits.memory_bytes
         ));
     }
     host.guard().charge(cost.ns * SAFEPOINTS_PER_MS / 1_000_000);

@@ -245,7 +245,7 @@ fn a_caller_cannot_end_its_provider_by_what_it_hands_over() {
     let body = "local text, held, refusals = string.rep('x', 200000), 0, {}
                 for i = 1, 100 do
                   task.spawn(function()
-                    local ok, why = pcall(echo.hold, text)
+                    local ok, why = pcall(echo.hold, text .. i)
                     if ok then held += 1 else refusals[string.match(why, ': (%a[^%d]*)') or why] = true end
                   end)
                 end

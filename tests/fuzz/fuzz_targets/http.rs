@@ -63,6 +63,7 @@ fn serve<'a>(parts: impl Iterator<Item = &'a [u8]>) -> (Vec<String>, Vec<u8>) {
                 }
             }
         }
+        say(&mut server);
     }
     seen.push(format!("{:?} {}", server.end(), server.wants_input()));
     (seen, said)

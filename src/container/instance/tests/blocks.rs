@@ -292,7 +292,7 @@ fn pictures_that_cannot_be_or_would_take_too_long_are_refused() {
 fn a_picture_that_would_take_more_memory_than_the_module_has_is_refused() {
     run(
         "image",
-        "refuses('limits.memory_bytes is', image.draw, 2000, 2000, '#000000', {})
+        "refuses('limits.memory_bytes is', image.draw, 1300, 1300, '#000000', {})
          local wide = assert(image.draw(8192, 1, '#000000', { { kind = 'resize', width = 1, height = 8192 } }))
          assert(image.info(wide).height == 8192)",
     );

@@ -36,15 +36,12 @@ impl Costs {
 
 /// Whose work an output is that reads keys and certificates.
 pub(super) fn owner_of(output: &NetOutput) -> Option<InstanceId> {
-    let is_tls = |security: &Security| !matches!(security, Security::Plain);
-    match output {
-        NetOutput::Listen { socket, security, .. } | NetOutput::Connect { socket, security, .. }
-            if is_tls(security) =>
-        {
-            Some(socket.instance)
-        }
-        _ => None,
+    if let NetOutput::Listen { socket, security, .. } | NetOutput::Connect { socket, security, .. } = output
+        && *security != Security::Plain
+    {
+        return Some(socket.instance);
     }
+    None
 }
 
 #[cfg(test)]
