@@ -210,18 +210,17 @@ fn requests_without_end_of_one_who_does_not_read_take_little_memory() {
     let before = node.peak_kib();
     let mut stream = node.connect();
     stream.set_write_timeout(Some(Duration::from_secs(2))).unwrap();
-    let requests = b"GET /body HTTP/1.1\r\nHost: a\r\n\r\n".repeat(2_000);
+    let requests = b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n".repeat(2_000);
     let mut sent = 0;
-    // Until the node takes no more, which it would do for ever if it kept what it cannot answer.
+    // Until the node takes no more. What comes after the connection's last answer is read away.
     while sent < 200 << 20 {
         match stream.write(&requests) {
             Ok(len) => sent += len,
             Err(_) => break,
         }
     }
-    assert!(sent < 200 << 20, "the node took {sent} bytes");
     if let (Some(before), Some(after)) = (before, node.peak_kib()) {
-        assert!(after - before < 16 * 1024, "{} KiB more than before", after - before);
+        assert!(after - before < 16 * 1024, "{} KiB more than before, for {sent} bytes", after - before);
     }
 }
 
