@@ -7,7 +7,7 @@ use super::udp::{Udp, Waiting};
 use super::{Kind, Listener, Socket, Sockets};
 use crate::base::limits::{PACKET_BYTES_MAX, SOCKET_NAME_BYTES_MAX, SOCKET_OUTPUTS_MAX};
 use crate::base::net::{Family, NetOutput, Security};
-use crate::container::api::names::is_inward;
+use crate::container::api::names::may_stand_for;
 use crate::container::permissions::{Allowed, Transport, Use};
 use crate::container::vm::host::Host;
 
@@ -83,15 +83,15 @@ fn may_reach(
     let Err(refusal) = check(allowed, &Use::Connect(transport, &text, to.port())) else { return Ok(()) };
     let by_name = |name: &str| check(allowed, &Use::Connect(transport, name, to.port())).is_ok();
     let names = &sockets.names;
-    let is_outside = || !is_inward(address) && !is_own(address);
+    let stands_for = |name: &str| may_stand_for(name, address) && !is_own(address);
     match name.filter(|name| name.parse::<IpAddr>().is_err()) {
         // A rule for the name itself, which the module need not know by address.
         Some(name) => {
             check(allowed, &Use::Connect(transport, name, to.port()))?;
             let is_its = names.addresses(name).contains(&address);
-            if is_its && is_outside() { Ok(()) } else { Err(format!("{name} has the address {text}: {refusal}")) }
+            if is_its && stands_for(name) { Ok(()) } else { Err(format!("{name} has the address {text}: {refusal}")) }
         }
-        None if names.of(address).any(by_name) && is_outside() => Ok(()),
+        None if names.of(address).any(|name| by_name(name) && stands_for(name)) => Ok(()),
         None => Err(refusal),
     }
 }
