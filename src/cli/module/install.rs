@@ -131,7 +131,13 @@ impl Sources {
         config: Option<PathBuf>,
         data: Option<PathBuf>,
     ) -> Result<Sources, CliError> {
-        let path = control.clone().unwrap_or_else(control::default_path);
+        let config = match config {
+            Some(path) => Some(FileConfig::read(&path).map_err(CliError::Failure)?.live()?),
+            None => None,
+        };
+        // The configuration that was named says which node is meant; it need not run.
+        let of_file = config.as_ref().and_then(|config| config.control.clone());
+        let path = control.clone().or(of_file).unwrap_or_else(control::default_path);
         match client::ask(&path, &Request::Places) {
             Ok(value) => {
                 let places: Places = serde_json::from_value(value).map_err(CliError::failure)?;
@@ -144,7 +150,7 @@ impl Sources {
             Err(error) => return Err(CliError::failure(error)),
         }
         let config = match config {
-            Some(path) => FileConfig::read(&path).map_err(CliError::Failure)?.live()?,
+            Some(config) => config,
             None if Path::new(CONFIG_PATH).is_file() => {
                 FileConfig::read(Path::new(CONFIG_PATH)).map_err(CliError::Failure)?.live()?
             }
