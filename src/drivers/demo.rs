@@ -78,10 +78,12 @@ const MODULES: &[Embedded] = &[
         "alerts.luau",
         "bounded.luau",
         "dns.luau",
+        "html.luau",
         "init.luau",
         "machine.luau",
         "module.toml",
         "names.luau",
+        "page.luau",
         "tls.luau",
         "traffic.luau"
     ),

@@ -119,6 +119,9 @@ fn a_fault_of_the_module_fails_the_case_unless_it_is_asked_for() {
         got.contains("the module failed, and the case did not ask for node:faults(): init.luau:16: as asked"),
         "{got}"
     );
+    // Of a case that fails for another reason it is told as well: it may be why.
+    let got = failure("test.node():send(udp('fail')); test.equal(1, 2)").unwrap();
+    assert!(got.contains("not equal") && got.contains("the module failed before: init.luau:16: as asked"), "{got}");
     let body = r#"
         local node = test.node()
         test.equal(node:send(udp("fail")).verdict, "pass")

@@ -124,6 +124,22 @@ const ITEMS: &[Item] = &[
                 connections are kept for 15 s, to be used again.",
     },
     Item {
+        name: "form",
+        luau: "(text: string?) -> { [string]: string }",
+        about: "The fields of a query, `request.query`, or of the body of a form, decoded: `a=1&b=x+y` gives `a` and `b`. Of a \
+                name that comes several times the last value; at most 256 names.",
+    },
+    Item {
+        name: "decode",
+        luau: "(text: string) -> string",
+        about: "A text, such as a path, without its percent-encoding.",
+    },
+    Item {
+        name: "escape",
+        luau: "(text: any) -> string",
+        about: "A text as it may stand in HTML, and there in an attribute in quotes. What strangers send must go through this.",
+    },
+    Item {
         name: "Server.requests",
         luau: "(self: Server) -> () -> Request?",
         about: "For loops: `for request in server:requests() do ... end`, one request after the other, of all connections. \
