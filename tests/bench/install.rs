@@ -13,7 +13,6 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use netserv::base::crypto::{SigningKey, sha256, to_hex};
-use netserv::base::id::LinkId;
 use netserv::base::time::{Instant, WallTime};
 use netserv::container::package;
 use netserv::container::source::ModuleSource;

@@ -36,8 +36,8 @@ pub(super) fn compiler() -> Compiler {
         .set_disabled_builtins(["tonumber"])
 }
 
-/// How the Luau side itself is compiled: without the lines of its code, which no message shows, and which would take a
-/// tenth of its memory in each VM.
+/// How the Luau side itself is compiled: without the lines of its code, which no message to a module shows, and which each
+/// VM would keep.
 pub(super) fn own_compiler() -> Compiler {
     compiler().set_debug_level(0)
 }

@@ -361,12 +361,10 @@ fn bytes_beyond_the_storage_limit_are_refused_and_what_is_kept_is_in_the_ledger(
         end";
     let manifest = |bytes: u64| format!("[permissions]\nstore = true\n[limits]\nstorage_bytes = {bytes}\n");
     let mut w = World::new().with("m", &manifest(1_000), code).with("other", &manifest(100_000), code);
-    let logged = |event: &Event| match event {
-        Event::Log { instance, text, .. } => {
-            let (kept, bytes) = text.split_once(' ').unwrap();
-            Some((instance.clone(), (kept.parse().unwrap(), bytes.parse().unwrap())))
-        }
-        _ => None,
+    let logged = |event: &Event| {
+        let Event::Log { instance, text, .. } = event else { return None };
+        let (kept, bytes) = text.split_once(' ').unwrap();
+        Some((instance.clone(), (kept.parse().unwrap(), bytes.parse().unwrap())))
     };
     let kept: BTreeMap<String, (u64, u64)> = w.events.iter().filter_map(logged).collect();
     let refused = 20 - kept["m"].0;
