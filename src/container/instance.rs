@@ -445,10 +445,18 @@ impl Instance {
         self.vm.host().guard().calls()
     }
 
-    /// Limits that its code ran against and was told of by an error, since this was last asked: name and count.
+    /// Limits that it ran against since this was last asked, name and count: its code was told of them by an error, or
+    /// datagrams and streams found no room.
     pub fn take_limit_hits(&self) -> Vec<(&'static str, u64)> {
         let host = self.vm.host();
-        if host.limit_hits.borrow().is_empty() { Vec::new() } else { host.limit_hits.take() }
+        let mut hits = if host.limit_hits.borrow().is_empty() { Vec::new() } else { host.limit_hits.take() };
+        let dropped = host.sockets.borrow_mut().take_dropped();
+        for (limit, count) in [("datagrams", dropped.datagrams), ("sockets", dropped.sockets)] {
+            if count > 0 {
+                hits.push((limit, count));
+            }
+        }
+        hits
     }
 
     fn manifest(&self) -> &Manifest {

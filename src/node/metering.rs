@@ -25,6 +25,12 @@ impl Node {
     pub(crate) fn settle(&mut self, now: Instant, id: InstanceId) {
         let Some(slot) = self.instances.get(id) else { return };
         let wait = slot.settle(now);
+        if !slot.untold.is_empty() {
+            let (instance, limits) = (slot.name.clone(), std::mem::take(&mut slot.untold));
+            for limit in limits {
+                self.event(Event::OverBudget { instance: instance.clone(), limit, wait: Duration::ZERO });
+            }
+        }
         self.wait_for_share(now, id, wait);
     }
 

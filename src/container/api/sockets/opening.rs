@@ -127,7 +127,7 @@ impl Sockets {
             check(allowed, &Use::AnswerFor(from.to_canonical()))?;
         }
         if self.outputs.len() >= SOCKET_OUTPUTS_MAX {
-            self.usage.dropped += 1;
+            self.dropped.datagrams += 1;
             return Ok(false);
         }
         let id = self.id(number);
@@ -137,8 +137,6 @@ impl Sockets {
             udp.note(to, None);
         }
         let from = from.or(known.flatten());
-        self.usage.datagrams_out += 1;
-        self.usage.bytes_out += bytes.len() as u64;
         self.outputs.push_back(NetOutput::Send { socket: id, from, to, bytes: bytes.to_vec() });
         Ok(true)
     }
