@@ -16,7 +16,7 @@ use crate::container::surroundings::CpuGuard;
 use crate::container::vm::arguments::PRELUDE_NAME;
 use crate::container::vm::guard::Guard;
 use crate::container::vm::host::Host;
-use crate::container::vm::natives::{own_compiler, push_natives};
+use crate::container::vm::natives::{compiler, push_natives};
 use crate::container::vm::state::{Raised, State};
 
 pub(crate) mod arguments;
@@ -187,7 +187,7 @@ struct PreludeCode {
 fn prelude_code() -> &'static PreludeCode {
     static CODE: OnceLock<PreludeCode> = OnceLock::new();
     CODE.get_or_init(|| {
-        let compile = |source: &str| own_compiler().compile(source).expect("the Luau side has no syntax errors");
+        let compile = |source: &str| compiler().compile(source).expect("the Luau side has no syntax errors");
         PreludeCode {
             guards: GUARDS.iter().map(|source| compile(source)).collect(),
             prelude: PRELUDE.iter().map(|source| compile(source)).collect(),

@@ -36,12 +36,6 @@ pub(super) fn compiler() -> Compiler {
         .set_disabled_builtins(["tonumber"])
 }
 
-/// How the Luau side itself is compiled: without the lines of its code, which no message to a module shows, and which each
-/// VM would keep.
-pub(super) fn own_compiler() -> Compiler {
-    compiler().set_debug_level(0)
-}
-
 /// Leaves a table with all natives on the stack.
 ///
 /// # Safety
@@ -235,7 +229,7 @@ unsafe extern "C-unwind" fn load_block(state: *mut ffi::lua_State) -> c_int {
 /// The Luau side of a block, compiled once per process.
 fn block_code(index: usize) -> &'static [u8] {
     static CODE: [OnceLock<Vec<u8>>; BLOCKS.len()] = [const { OnceLock::new() }; BLOCKS.len()];
-    CODE[index].get_or_init(|| own_compiler().compile(BLOCKS[index].code).expect("the blocks have no syntax errors"))
+    CODE[index].get_or_init(|| compiler().compile(BLOCKS[index].code).expect("the blocks have no syntax errors"))
 }
 
 /// `load(path)`: compiles a file of the module and returns it as a function.

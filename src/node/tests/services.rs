@@ -252,7 +252,14 @@ fn a_caller_cannot_end_its_provider_by_what_it_hands_over() {
                 task.sleep(20)
                 local all = {} for why in refusals do table.insert(all, why) end table.sort(all)
                 log(held > 5) for _, why in all do log(why) end";
-    let lines = world().run([provider, module("user", &format!("{USES}[limits]\ntasks = 200\n"), &user(body))]);
+    let lines = world().run([
+        provider,
+        module(
+            "user",
+            &format!("{USES}[limits]\ntasks = 200\nmemory_bytes = 67108864\ncpu_ms_per_call = 500\n"),
+            &user(body),
+        ),
+    ]);
     assert_eq!(lines[0], "20 true", "{lines:?}");
     assert!(lines.iter().any(|line| line.contains("no memory for the arguments")), "{lines:?}");
     assert!(lines.iter().any(|line| line.contains("limit service_bytes")), "{lines:?}");

@@ -241,7 +241,7 @@ fn strangers_cannot_write_to_a_socket_that_does_not_listen() {
     let mut sockets = with_udp(false);
     let allowed = allowed(&[], &["udp:192.0.2.9:4000"]);
     assert!(sockets.happened(id(1), NetEvent::Datagrams(&[datagram("192.0.2.9:4000")])).is_empty());
-    assert_eq!((sockets.take_datagram(1), sockets.take_dropped()), (None, Dropped { sockets: 0, datagrams: 1 }));
+    assert_eq!((sockets.take_datagram(1), sockets.take_dropped()), (None, Dropped::default()));
     assert_eq!(sockets.send(&allowed, &|_| false, 1, b"hello", at("192.0.2.9:4000"), None), Ok(true));
     let two = [datagram("192.0.2.9:4000"), datagram("192.0.2.10:4000")];
     assert_eq!(sockets.happened(id(1), NetEvent::Datagrams(&two)).as_slice(), [read_key(1)]);

@@ -39,12 +39,13 @@ const fn row(line: &'static str, code: &'static str, gives: &'static str) -> Row
 }
 
 const ROWS: &[Row<'_>] = &[
-    row(
-        "inject = true",
-        "ctx:inject(netserv.from_hex('4500001e00000000401100000a0000010a00000207d003e8000a00007879'))
-         return 'sent'",
-        "sent, and 1 packet left",
-    ),
+    Row {
+        line: "inject = true",
+        besides: "answer_for = [\"10.0.0.1\"]",
+        code: "ctx:inject(netserv.from_hex('4500001e00000000401100000a0000010a00000207d003e8000a00007879'))
+               return 'sent'",
+        gives: "sent, and 1 packet left",
+    },
     row("store = true", "kv.set('a', 'b') return kv.get('a')", "b"),
     row("store = true", "kv.update({ a = 'b' }) return kv.get('a')", "b"),
     row("store = true", "return `{kv.get('a')}`", "nil"),
