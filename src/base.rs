@@ -12,5 +12,6 @@ pub mod packet;
 pub mod rng;
 pub mod stats;
 pub mod storage;
+pub mod text;
 pub mod time;
 pub mod timer;

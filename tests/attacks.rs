@@ -275,6 +275,7 @@ fn manifest() -> Manifest {
         protocol = "udp"
         [permissions]
         inject = true
+        answer_for = ["any"]
         [limits]
         memory_bytes = 16_777_216
         cpu_ms_per_call = 20

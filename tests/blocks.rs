@@ -16,6 +16,7 @@ api = 1
 summary = "The example of a building block."
 [permissions]
 inject = true
+answer_for = ["any"]
 store = true
 signal = true
 listen = ["tcp:*", "udp:*"]

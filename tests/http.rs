@@ -205,6 +205,26 @@ fn who_does_not_read_takes_little_memory_and_holds_nobody_up() {
 }
 
 #[test]
+fn requests_without_end_of_one_who_does_not_read_take_little_memory() {
+    let node = Node::start();
+    let before = node.peak_kib();
+    let mut stream = node.connect();
+    stream.set_write_timeout(Some(Duration::from_secs(2))).unwrap();
+    let requests = b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n".repeat(2_000);
+    let mut sent = 0;
+    // Until the node takes no more. What comes after the connection's last answer is read away.
+    while sent < 200 << 20 {
+        match stream.write(&requests) {
+            Ok(len) => sent += len,
+            Err(_) => break,
+        }
+    }
+    if let (Some(before), Some(after)) = (before, node.peak_kib()) {
+        assert!(after - before < 16 * 1024, "{} KiB more than before, for {sent} bytes", after - before);
+    }
+}
+
+#[test]
 fn who_sends_slowly_or_nothing_is_cut_off_in_time() {
     let node = Node::start();
     let began = Instant::now();

@@ -35,6 +35,7 @@ impl World {
     fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_netserv"));
         command.args(words).env_remove("NETSERV_LOG").env("XDG_CONFIG_HOME", self.folder.join("config"));
+        command.env("XDG_DATA_HOME", self.folder.join("share")).env("XDG_RUNTIME_DIR", self.folder.join("nothing"));
         command.current_dir(&self.folder).stdin(Stdio::null());
         command
     }
@@ -162,7 +163,9 @@ fn a_new_module_runs_on_a_node_after_eight_commands() {
     let found = w.good(&[&["module", "search", "datagrams", "--from", &server.1], CONTROL].concat());
     assert!(found.starts_with("long-datagrams 0.1.0: ") && found.contains("publisher RW"), "{found}");
     let told = w.good(&install(&["long-datagrams@^0.1", "--from", &server.1]));
-    assert_eq!(told, "long-datagrams 0.1.0 is installed, and runs\n");
+    let (first, note) = told.split_once('\n').unwrap();
+    assert_eq!(first, "long-datagrams 0.1.0 is installed, and runs");
+    assert!(note.contains("the node has no link"), "{note}");
     let (state, version, _) = w.instance("long-datagrams").unwrap();
     assert_eq!((state.as_str(), version.as_str()), ("running", "0.1.0"));
 
@@ -189,7 +192,14 @@ fn an_update_that_asks_for_more_runs_on_with_the_old_grant_and_restarts_nobody_e
     w.start_node();
     w.good(&install(&["phone", "--from", "packages", "--only", "udp to 192.0.2.1 to port 5060"]));
     let info = w.good(&[&["module", "info", "phone"], CONTROL].concat());
-    assert!(info.contains("see these packets: udp to 192.0.2.1/32 to port 5060"), "{info}");
+    let seen = "see the headers of these packets: udp to 192.0.2.1/32 to port 5060\n  - drop them";
+    assert!(info.contains(seen), "{info}");
+    // The configuration names the node as well as its socket does, running or not.
+    w.write("named.toml", "control = \"run/c.sock\"\n");
+    assert_eq!(w.good(&["module", "info", "phone", "--config", "named.toml"]), info);
+    w.write("other.toml", "control = \"run/none.sock\"\ndata = \"empty\"\n");
+    let told = w.good(&["module", "list", "--config", "other.toml"]);
+    assert_eq!(told, "nothing is installed in empty\n");
 
     w.change("phone", "version = \"0.1.0\"", "version = \"0.2.0\"");
     w.change("phone", "[counters]", "[permissions]\ninject = true\n[permissions.optional]\nstore = true\n[counters]");
@@ -224,8 +234,10 @@ fn an_update_that_asks_for_more_runs_on_with_the_old_grant_and_restarts_nobody_e
 
     fs::remove_file(w.folder.join("packages/phone-0.3.0.nsm")).unwrap();
     fs::remove_file(w.folder.join("packages/phone-0.2.0.nsm")).unwrap();
-    let told = w.refused(&install(&["phone", "--from", "packages"]));
-    assert!(told.contains("to go back, write phone@=0.1.0"), "{told}");
+    for what in ["phone", "phone@^0.1", "phone@*"] {
+        let told = w.refused(&install(&[what, "--from", "packages"]));
+        assert!(told.contains("to go back, write phone@=0.1.0"), "{told}");
+    }
 
     w.good(&[&["module", "uninstall", "phone"], CONTROL].concat());
     assert!(w.instance("phone").is_none() && w.instance("other").is_some());
@@ -243,6 +255,9 @@ fn nothing_is_installed_without_being_asked_for_or_shown() {
     let told = w.refused(&[&["module", "install", "phone", "--from", "packages"], &data[..]].concat());
     assert!(told.contains("--yes"), "{told}");
     assert!(!Path::new(&w.folder.join("data")).exists());
+    assert!(w.refused(&["module", "search"]).contains("no repository is known"));
+    let told = w.refused(&["module", "search", "fax", "--from", "packages"]);
+    assert!(told.contains("nothing that packages offers has \"fax\" in it"), "{told}");
     for (words, part) in [
         (&["module", "install", "phone", "--yes"][..], "no repository is known"),
         (&["module", "install", "phone@^9", "--from", "packages", "--yes"], "offers no phone ^9; there is 0.1.0"),

@@ -242,6 +242,9 @@ pub const PACKAGE_ENTRIES_MAX: usize = 2 * MODULE_FILES_MAX;
 pub const URL_BYTES_MAX: usize = 1_024;
 /// Bytes of the trust file: some thousand requesters.
 pub const TRUST_BYTES_MAX: usize = 1 << 20;
+/// Bytes that modules of a requester may keep over restarts, each, when the trust file does not say: enough for settings
+/// and small caches, and little beside what a disk has.
+pub const TRUST_STORAGE_DEFAULT: u64 = 16 << 20;
 /// Requesters in the trust file.
 pub const REQUESTERS_MAX: usize = 4_096;
 /// Items of one list of a requester: packages, URLs.

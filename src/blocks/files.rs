@@ -6,7 +6,10 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use crate::base::limits::{FILE_PART_BYTES, FILE_READ_BYTES_MAX, FILES_MAX, FILES_WRITING_MAX, STORAGE_KEY_BYTES_MAX};
+use crate::base::limits::{
+    FILE_PART_BYTES, FILE_READ_BYTES_MAX, FILES_EVICTED_MAX, FILES_MAX, FILES_WRITING_MAX, STORAGE_ENTRY_BYTES,
+    STORAGE_KEY_BYTES_MAX,
+};
 use crate::base::storage::{Change, Storage, StorageError};
 
 /// Why something cannot be done with a file.
@@ -59,7 +62,7 @@ pub struct Files {
     store: Rc<dyn Storage>,
     max_bytes: u64,
     entries: BTreeMap<String, Entry>,
-    /// By last use.
+    /// By last use, without those that are kept.
     by_use: BTreeMap<u64, String>,
     writing: BTreeMap<u64, Writing>,
     uses: u64,
@@ -281,7 +284,10 @@ impl Files {
     fn insert(&mut self, name: String, mut entry: Entry) {
         self.uses += 1;
         entry.used = self.uses;
-        self.by_use.insert(entry.used, name.clone());
+        // What never makes room is not looked through for what does.
+        if !entry.keep {
+            self.by_use.insert(entry.used, name.clone());
+        }
         self.entries.insert(name, entry);
     }
 
@@ -299,8 +305,7 @@ impl Files {
 
     /// Removes the file that was not used for longest, other than `spared`. Whether there was one.
     fn evict(&mut self, spared: Option<&str>) -> Result<bool, FileError> {
-        let is_old = |name: &&String| Some(name.as_str()) != spared && self.entries.get(*name).is_some_and(|e| !e.keep);
-        match self.by_use.values().find(is_old).cloned() {
+        match self.by_use.values().find(|name| Some(name.as_str()) != spared).cloned() {
             Some(name) => self.remove(&name),
             None => Ok(false),
         }
@@ -308,16 +313,22 @@ impl Files {
 
     /// Makes changes, and room for them where there is too little.
     fn apply_with_room(&mut self, changes: Vec<Change>, spared: Option<&str>) -> Result<(), FileError> {
-        loop {
-            match self.store.apply(changes.clone(), self.max_bytes) {
-                Err(full @ StorageError::Full { .. }) => {
-                    if !self.evict(spared)? {
-                        return Err(full.into());
-                    }
-                }
-                result => return Ok(result?),
+        match self.store.apply(changes.clone(), self.max_bytes) {
+            Err(StorageError::Full { .. }) => {}
+            result => return Ok(result?),
+        }
+        let entry = |change: &Change| {
+            let value = change.value.as_ref()?;
+            Some((change.key.len() + value.len()) as u64 + STORAGE_ENTRY_BYTES)
+        };
+        let added: u64 = changes.iter().filter_map(entry).sum();
+        // However small the files are that make room, one call is to end soon.
+        for _ in 0..FILES_EVICTED_MAX {
+            if self.store.used_bytes() + added <= self.max_bytes || !self.evict(spared)? {
+                break;
             }
         }
+        Ok(self.store.apply(changes, self.max_bytes)?)
     }
 
     /// Makes changes that leave less than there was.

@@ -74,6 +74,25 @@ const DECODE_NS: u64 = 40;
 const ENCODE_NS: u64 = 60;
 const RESIZE_NS: u64 = 40;
 const DRAW_NS: u64 = 8;
+/// And per character of a text, also where it is drawn beside the picture.
+const CHAR_NS: u64 = 2_000;
+/// And per byte of a file: it may hold much that is no pixel.
+const FILE_BYTE_NS: u64 = 20;
+/// Bytes of a pixel as it is kept; while it is decoded (16 bits for each channel, and a copy); while its size changes.
+const PIXEL_BYTES: u64 = 4;
+const DECODE_BYTES: u64 = 12;
+const RESIZE_BYTES: u64 = 16;
+/// Bytes that a file may have unpacked beside its pixels: colour profiles and the like.
+const EXTRAS_BYTES: u64 = 256 * 1024;
+
+/// About what [`edit`] takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cost {
+    /// CPU time in nanoseconds.
+    pub ns: u64,
+    /// Memory at once in bytes, beside that of the files themselves.
+    pub bytes: u64,
+}
 
 /// What a file says of itself, without decoding it.
 ///
@@ -84,10 +103,21 @@ pub fn info(bytes: &[u8]) -> Result<Info, String> {
     let guessed = image::guess_format(bytes).map_err(|_| "it is no picture that is known".to_owned())?;
     let format = FORMATS.iter().find(|(_, _, format)| *format == guessed).map(|(_, format, _)| *format);
     let format = format.ok_or("it is no picture of a format that is known: png, jpeg, gif, webp")?;
-    let reader = ImageReader::with_format(Cursor::new(bytes), guessed);
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), guessed);
+    // Looking at a head may unpack what stands before the pixels.
+    reader.limits(limits(0));
     let (width, height) = reader.into_dimensions().map_err(|error| format!("the picture is malformed: {error}"))?;
     check_size(width, height)?;
     Ok(Info { format, width, height })
+}
+
+/// What the library may use for a picture of so many pixels.
+fn limits(pixels: u64) -> Limits {
+    let mut limits = Limits::default();
+    limits.max_image_width = Some(IMAGE_SIDE_MAX);
+    limits.max_image_height = Some(IMAGE_SIDE_MAX);
+    limits.max_alloc = Some(pixels * DECODE_BYTES + EXTRAS_BYTES);
+    limits
 }
 
 fn check_size(width: u32, height: u32) -> Result<(), String> {
@@ -101,38 +131,58 @@ fn check_size(width: u32, height: u32) -> Result<(), String> {
     Ok(())
 }
 
-/// About how long [`edit`] takes, in nanoseconds. Looks at the heads of files only.
+/// About what [`edit`] takes. Looks at the heads of files only.
 ///
 /// # Errors
 ///
 /// When one is no picture, or something would be too large.
-pub fn cost_ns(start: &Start<'_>, others: &[&[u8]], steps: &[Step]) -> Result<u64, String> {
-    let (mut width, mut height, mut cost) = match start {
-        Start::File(bytes) => {
-            let info = info(bytes)?;
-            (info.width, info.height, DECODE_NS * u64::from(info.width) * u64::from(info.height))
-        }
+pub fn cost(start: &Start<'_>, others: &[&[u8]], steps: &[Step]) -> Result<Cost, String> {
+    let pixels_of = |width: u32, height: u32| u64::from(width) * u64::from(height);
+    let (mut ns, mut peak, mut kept) = (0, 0, 0);
+    let mut decoded = |bytes: &[u8]| {
+        let info = info(bytes)?;
+        let pixels = pixels_of(info.width, info.height);
+        ns += DECODE_NS * pixels + FILE_BYTE_NS * bytes.len() as u64;
+        peak = peak.max(kept + DECODE_BYTES * pixels + EXTRAS_BYTES);
+        kept += PIXEL_BYTES * pixels;
+        Ok::<_, String>((info.width, info.height))
+    };
+    let (mut width, mut height) = match start {
+        Start::File(bytes) => decoded(bytes)?,
         Start::Plain(width, height, _) => {
             check_size(*width, *height)?;
-            (*width, *height, DRAW_NS * u64::from(*width) * u64::from(*height))
+            (*width, *height)
         }
     };
     for other in others {
-        let info = info(other)?;
-        cost += DECODE_NS * u64::from(info.width) * u64::from(info.height);
+        decoded(other)?;
+    }
+    if let Start::Plain(..) = start {
+        ns += DRAW_NS * pixels_of(width, height);
+        kept += PIXEL_BYTES * pixels_of(width, height);
     }
     for step in steps {
-        let pixels = u64::from(width) * u64::from(height);
+        let pixels = pixels_of(width, height);
         match step {
             Step::Resize(w, h) | Step::Crop([_, _, w, h]) => {
                 check_size(*w, *h)?;
-                cost += RESIZE_NS * (pixels + u64::from(*w) * u64::from(*h));
+                // Between the two directions there is a third picture.
+                let between = pixels_of(width, *h).min(pixels_of(*w, height));
+                ns += RESIZE_NS * (pixels + between + pixels_of(*w, *h));
+                peak = peak.max(kept + RESIZE_BYTES * between.max(pixels) + PIXEL_BYTES * pixels_of(*w, *h));
+                kept = kept - PIXEL_BYTES * pixels + PIXEL_BYTES * pixels_of(*w, *h);
                 (width, height) = (*w, *h);
             }
-            Step::Rectangle(..) | Step::Text(..) | Step::Overlay(..) => cost += DRAW_NS * pixels,
+            Step::Rectangle(..) | Step::Overlay(..) => ns += DRAW_NS * pixels,
+            Step::Text(.., text) => {
+                ns += DRAW_NS * pixels + CHAR_NS * text.chars().take(IMAGE_TEXT_CHARS_MAX).count() as u64;
+            }
         }
     }
-    Ok(cost + ENCODE_NS * u64::from(width) * u64::from(height))
+    // The file that is written, and for JPEG a copy without the fourth channel.
+    let pixels = pixels_of(width, height);
+    let bytes = peak.max(kept + 2 * PIXEL_BYTES * pixels);
+    Ok(Cost { ns: ns + ENCODE_NS * pixels, bytes })
 }
 
 /// Begins with a picture, makes the changes in their order, and writes it. `quality` (1 to 100) is that of JPEG.
@@ -165,12 +215,7 @@ fn decode(bytes: &[u8]) -> Result<RgbaImage, String> {
     let wanted = info(bytes)?;
     let format = FORMATS.iter().find(|(_, format, _)| *format == wanted.format).expect("info knows no other").2;
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
-    let mut limits = Limits::default();
-    limits.max_image_width = Some(IMAGE_SIDE_MAX);
-    limits.max_image_height = Some(IMAGE_SIDE_MAX);
-    // Eight bytes for each of four channels at most, and as much again on the way.
-    limits.max_alloc = Some(IMAGE_PIXELS_MAX * 16);
-    reader.limits(limits);
+    reader.limits(limits(u64::from(wanted.width) * u64::from(wanted.height)));
     let picture = reader.decode().map_err(|error| format!("the picture is malformed: {error}"))?.into_rgba8();
     check_size(picture.width(), picture.height())?;
     Ok(picture)
@@ -195,7 +240,7 @@ fn change(mut picture: RgbaImage, others: &[RgbaImage], step: &Step) -> Result<R
     match step {
         Step::Resize(width, height) => {
             check_size(*width, *height)?;
-            picture = imageops::resize(&picture, *width, *height, FilterType::Triangle);
+            picture = resized(&picture, *width, *height);
         }
         Step::Crop([x, y, width, height]) => {
             let (right, bottom) = (x.checked_add(*width), y.checked_add(*height));
@@ -215,6 +260,17 @@ fn change(mut picture: RgbaImage, others: &[RgbaImage], step: &Step) -> Result<R
         }
     }
     Ok(picture)
+}
+
+/// Another size. The library goes up and down first, then across: a wide picture that becomes a high one would be both
+/// on the way, so that is done the other way round.
+fn resized(picture: &RgbaImage, width: u32, height: u32) -> RgbaImage {
+    let between = |width: u32, height: u32| u64::from(width) * u64::from(height);
+    if between(width, picture.height()) < between(picture.width(), height) {
+        let across = imageops::resize(picture, width, picture.height(), FilterType::Triangle);
+        return imageops::resize(&across, width, height, FilterType::Triangle);
+    }
+    imageops::resize(picture, width, height, FilterType::Triangle)
 }
 
 /// Mixes a colour into a pixel.
@@ -301,6 +357,8 @@ fn draw_text(picture: &mut RgbaImage, place: [i64; 2], size: u32, color: [u8; 4]
 
 #[cfg(test)]
 mod tests {
+    use image::ImageEncoder;
+
     use super::*;
 
     const RED: [u8; 4] = [255, 0, 0, 255];
@@ -359,9 +417,41 @@ mod tests {
         let error = info(&png).unwrap_err();
         assert!(error.contains("cannot be") || error.contains("malformed"), "{error}");
         assert!(info(b"").is_err() && info(b"BM\0\0").is_err());
-        assert!(cost_ns(&Start::Plain(1, IMAGE_SIDE_MAX + 1, RED), &[], &[]).is_err());
-        assert!(cost_ns(&Start::Plain(1, 1, RED), &[], &[Step::Resize(IMAGE_SIDE_MAX, IMAGE_SIDE_MAX)]).is_err());
-        let small = cost_ns(&Start::Plain(10, 10, RED), &[], &[]).unwrap();
-        assert!(small < cost_ns(&Start::Plain(10, 10, RED), &[], &[Step::Resize(100, 100)]).unwrap());
+        assert!(cost(&Start::Plain(1, IMAGE_SIDE_MAX + 1, RED), &[], &[]).is_err());
+        assert!(cost(&Start::Plain(1, 1, RED), &[], &[Step::Resize(IMAGE_SIDE_MAX, IMAGE_SIDE_MAX)]).is_err());
+        let ns = |steps: &[Step]| cost(&Start::Plain(10, 10, RED), &[], steps).unwrap().ns;
+        assert!(ns(&[]) < ns(&[Step::Resize(100, 100)]));
+        let text = Step::Text([i64::MIN, 0], 20, RED, "x".repeat(1_000));
+        assert!(ns(&[]) + 100_000 < ns(&[text]), "what is drawn beside the picture takes time, too");
+    }
+
+    /// A picture of one pixel whose colour profile is so long.
+    fn with_profile(bytes: usize) -> Vec<u8> {
+        let mut out = Vec::new();
+        let mut encoder = image::codecs::png::PngEncoder::new(&mut out);
+        encoder.set_icc_profile(vec![0; bytes]).unwrap();
+        encoder.write_image(&[0], 1, 1, image::ExtendedColorType::L8).unwrap();
+        out
+    }
+
+    #[test]
+    fn what_is_packed_beside_the_pixels_is_bounded() {
+        assert!(info(&with_profile(1_000)).is_ok());
+        let bomb = with_profile(64 << 20);
+        assert!(bomb.len() < 1 << 20);
+        for told in [info(&bomb).map(|_| ()), decode(&bomb).map(|_| ())] {
+            // It is passed over or refused; what it must not be is unpacked, which the time of this test would show.
+            assert!(told.is_ok() || told.is_err_and(|error| error.contains("malformed")));
+        }
+    }
+
+    #[test]
+    fn a_wide_picture_becomes_a_high_one_without_being_both_on_the_way() {
+        let start = Start::Plain(IMAGE_SIDE_MAX, 2, RED);
+        let steps = [Step::Resize(2, IMAGE_SIDE_MAX)];
+        let cost = cost(&start, &[], &steps).unwrap();
+        assert!(cost.bytes < 1 << 20, "{cost:?}");
+        let made = decode(&edit(&start, &[], &steps, Format::Png, 0).unwrap()).unwrap();
+        assert_eq!((made.dimensions(), made.get_pixel(1, 5_000).0), ((2, IMAGE_SIDE_MAX), RED));
     }
 }

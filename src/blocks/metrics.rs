@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use crate::base::limits::{METRIC_BOUNDS_MAX, METRIC_TEXT_BYTES_MAX, METRICS_MAX};
+use crate::base::text::is_plain_char;
 
 /// What a metric is.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,6 +37,7 @@ struct Series {
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
     metrics: BTreeMap<String, Metric>,
+    /// Lines that they are shown as.
     series: usize,
 }
 
@@ -92,10 +94,13 @@ impl Metrics {
         }
         let labels = labels_text(labels)?;
         if !metric.series.contains_key(&labels) {
-            if self.series >= METRICS_MAX {
-                return Err(format!("limit metrics ({METRICS_MAX}) exceeded: sets of labels count each"));
+            let lines = metric.kind.lines();
+            if self.series + lines > METRICS_MAX {
+                return Err(format!(
+                    "limit metrics ({METRICS_MAX}) exceeded: sets of labels count each, and of histograms each bound"
+                ));
             }
-            self.series += 1;
+            self.series += lines;
         }
         let series = metric.series.entry(labels).or_default();
         if let Kind::Histogram(bounds) = &metric.kind {
@@ -140,7 +145,7 @@ pub fn exposition(instances: &[(&str, Metrics)]) -> String {
     let mut out = String::new();
     for (name, metrics) in by_name {
         let first = metrics[0].1;
-        let help = first.help.replace('\\', "\\\\").replace('\n', "\\n");
+        let help = shown_as_line(&first.help).replace('\\', "\\\\").replace('\n', "\\n");
         let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {}", first.kind.word());
         for (instance, metric) in metrics {
             // One name has one type; who came later with another is left out.
@@ -153,6 +158,11 @@ pub fn exposition(instances: &[(&str, Metrics)]) -> String {
 }
 
 impl Kind {
+    /// Lines that a set of labels is shown as.
+    fn lines(&self) -> usize {
+        if let Kind::Histogram(bounds) = self { bounds.len() + 3 } else { 1 }
+    }
+
     fn word(&self) -> &'static str {
         match self {
             Kind::Gauge => "gauge",
@@ -204,6 +214,11 @@ fn shown(name: &str) -> String {
     name.chars().take(64).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
+/// What monitoring shows goes to terminals, too. Ends of lines have a form of their own.
+fn shown_as_line(text: &str) -> String {
+    text.chars().map(|c| if c == '\n' || is_plain_char(c) { c } else { ' ' }).collect()
+}
+
 /// Labels as they are written.
 fn labels_text(labels: &BTreeMap<String, String>) -> Result<String, String> {
     let mut out = String::new();
@@ -211,7 +226,7 @@ fn labels_text(labels: &BTreeMap<String, String>) -> Result<String, String> {
         if !is_name(name) || name.starts_with("__") || matches!(name.as_str(), "instance" | "le") {
             return Err(format!("\"{}\" cannot be the name of a label", shown(name)));
         }
-        let value = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+        let value = shown_as_line(value).replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
         let comma = if out.is_empty() { "" } else { "," };
         let _ = write!(out, "{comma}{name}=\"{value}\"");
         if out.len() > METRIC_TEXT_BYTES_MAX {
@@ -285,5 +300,21 @@ mod tests {
         assert!(metrics.change("g", &labels(&[("i", "more")]), 1.0, true).unwrap_err().contains("limit metrics"));
         metrics.change("g", &labels(&[("i", "0")]), 2.0, true).unwrap();
         assert_eq!(metrics.value("g", &labels(&[("i", "0")])), 2.0);
+        // A histogram is as many lines as it has bounds, and three more.
+        let mut metrics = Metrics::default();
+        metrics.declare("h", Kind::Histogram((0..61).map(f64::from).collect()), "").unwrap();
+        for i in 0..METRICS_MAX / 64 {
+            metrics.change("h", &labels(&[("i", &i.to_string())]), 1.0, false).unwrap();
+        }
+        assert!(metrics.change("h", &labels(&[("i", "more")]), 1.0, false).is_err());
+    }
+
+    #[test]
+    fn a_terminal_obeys_nothing_in_the_text() {
+        let mut metrics = Metrics::default();
+        metrics.declare("g", Kind::Gauge, "a\u{1b}[2J\u{202e}").unwrap();
+        metrics.change("g", &labels(&[("l", "\u{1b}]0;x\u{7}\r")]), 1.0, true).unwrap();
+        let text = exposition(&[("m", metrics)]);
+        assert!(text.chars().all(|c| c == '\n' || is_plain_char(c)), "{text:?}");
     }
 }

@@ -95,7 +95,9 @@ impl Module {
         match self.command {
             Command::New(command) => {
                 let folder = module_new::new(&command.name, &command.parent).map_err(CliError::failure)?;
-                Ok(writeln!(out, "{}", folder.display())?)
+                let dir = folder.strip_prefix(".").unwrap_or(&folder).display();
+                writeln!(out, "{dir}: a module that works; change {dir}/module.toml and {dir}/init.luau")?;
+                Ok(writeln!(out, "next: netserv module test {dir}")?)
             }
             Command::Check(command) => {
                 let report = module_new::check(&command.folder).map_err(CliError::failure)?;
@@ -106,6 +108,9 @@ impl Module {
                 writeln!(out, "{report}")?;
                 match report.passed() {
                     true => Ok(()),
+                    false if report.cases.is_empty() => {
+                        Err(CliError::Failure(format!("nothing of {} was tested", report.module)))
+                    }
                     false => Err(CliError::Failure(format!("the tests of {} do not pass", report.module))),
                 }
             }

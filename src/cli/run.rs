@@ -22,6 +22,7 @@ use crate::drivers::live::{self, control};
     example = "Let others install modules that the trust file allows:\n  {command_name} --link tun --signal",
     example = "A bump in the wire between two interfaces:\n  {command_name} --link pcap:eth0,eth1 --module modules/uppercase",
     example = "Look only:\n  {command_name} --link tap:eth0 --module modules/monitor",
+    example = "Servers only, as any user: no packets, no rights\n  {command_name} --link none --module modules/hello-server",
     example = "Measure the way through the node, without a module:\n  {command_name} --link tun --capture \"udp port 5001\" --forwarded"
 )]
 pub(super) struct Run {
@@ -29,7 +30,7 @@ pub(super) struct Run {
     #[argh(option, arg_name = "file")]
     config: Option<PathBuf>,
 
-    /// tun, tun:NAME, pcap:IF1,IF2 or tap:IF; may be given several times (default: tun)
+    /// tun, tun:NAME, pcap:IF1,IF2, tap:IF, or none for modules that need no packets; may be given several times (default: tun)
     #[argh(option, arg_name = "link")]
     link: Vec<LinkChoice>,
 

@@ -9,6 +9,7 @@ use argh::FromArgs;
 use crate::base::amount::{bytes_text, span_text};
 use crate::base::crypto::to_hex;
 use crate::cli::CliError;
+use crate::container::manifest::asks::LIMIT_KEYS;
 use crate::controller::trust::{Requester, Trust, TrustError};
 use crate::drivers::live::trust_watch::{self, TRUST_PATH};
 use crate::drivers::safe_file;
@@ -76,6 +77,10 @@ struct Add {
     #[argh(option, arg_name = "size")]
     memory: Option<String>,
 
+    /// most that a module keeps on disk (default: 16M)
+    #[argh(option, arg_name = "size")]
+    storage: Option<String>,
+
     /// most CPU time of a module for one packet, in ms (default: 20)
     #[argh(option, arg_name = "ms")]
     cpu_ms_per_call: Option<u64>,
@@ -83,6 +88,30 @@ struct Add {
     /// most timers of a module (default: 64)
     #[argh(option, arg_name = "count")]
     timers: Option<u64>,
+
+    /// most sockets of a module (default: 64)
+    #[argh(option, arg_name = "count")]
+    sockets: Option<u64>,
+
+    /// most tasks of a module (default: 256)
+    #[argh(option, arg_name = "count")]
+    tasks: Option<u64>,
+
+    /// share of one core that a module gets at most, in percent (default: 25)
+    #[argh(option, arg_name = "percent")]
+    cpu_share_percent: Option<u64>,
+
+    /// bits per second that a module gets at most by its sockets (default: 0, no limit)
+    #[argh(option, arg_name = "bits")]
+    bandwidth_in: Option<u64>,
+
+    /// bits per second that a module sends at most (default: 0, no limit)
+    #[argh(option, arg_name = "bits")]
+    bandwidth_out: Option<u64>,
+
+    /// flows that a module looks at, at most (default: as many as the node knows)
+    #[argh(option, arg_name = "count")]
+    flows: Option<u64>,
 
     /// longest time that a module runs without a refresh (default: 1h)
     #[argh(option, arg_name = "time")]
@@ -171,14 +200,25 @@ impl Add {
         ] {
             list.iter().for_each(|list| put(key, words(list)));
         }
-        for (key, amount) in
-            [("memory", &self.memory), ("lifetime", &self.lifetime), ("package_bytes", &self.package_bytes)]
-        {
+        for (key, amount) in [
+            ("memory", &self.memory),
+            ("storage", &self.storage),
+            ("lifetime", &self.lifetime),
+            ("package_bytes", &self.package_bytes),
+        ] {
             amount.iter().for_each(|amount| put(key, amount.as_str().into()));
         }
-        for (key, number) in
-            [("cpu_ms_per_call", self.cpu_ms_per_call), ("timers", self.timers), ("instances", self.instances)]
-        {
+        for (key, number) in [
+            ("cpu_ms_per_call", self.cpu_ms_per_call),
+            ("cpu_share_percent", self.cpu_share_percent),
+            ("bandwidth_in", self.bandwidth_in),
+            ("bandwidth_out", self.bandwidth_out),
+            ("timers", self.timers),
+            ("sockets", self.sockets),
+            ("tasks", self.tasks),
+            ("flows", self.flows),
+            ("instances", self.instances),
+        ] {
             number.iter().for_each(|number| put(key, i64::try_from(*number).unwrap_or(i64::MAX).into()));
         }
         put("probe", (!self.no_probe).into());
@@ -284,21 +324,22 @@ fn joined<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
 fn json(requester: &Requester) -> serde_json::Value {
     let r = requester;
     let texts = |items: &[crate::controller::url::Url]| items.iter().map(ToString::to_string).collect::<Vec<_>>();
-    serde_json::json!({
+    let mut value = serde_json::json!({
         "name": r.name,
         "key": to_hex(&r.key),
         "packages": r.packages,
         "urls": texts(&r.urls),
         "notify": texts(&r.notify),
         "permissions": r.permissions.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        "memory_bytes": r.memory_bytes,
-        "cpu_ms_per_call": r.cpu_ms_per_call,
-        "timers": r.timers,
         "lifetime_seconds": r.lifetime.as_secs_f64(),
         "instances": r.instances,
         "package_bytes": r.package_bytes,
         "probe": r.probe,
-    })
+    });
+    for limit in LIMIT_KEYS {
+        value[limit.key] = (limit.of)(&r.limits).into();
+    }
+    value
 }
 
 fn table(requesters: &[Requester]) -> String {
@@ -314,7 +355,7 @@ fn table(requesters: &[Requester]) -> String {
             or(joined(&r.permissions), "headers"),
             span_text(r.lifetime),
             r.instances.to_string(),
-            bytes_text(r.memory_bytes),
+            bytes_text(r.limits.memory_bytes),
             if r.probe { "yes" } else { "no" }.to_owned(),
         ]
     }));

@@ -13,6 +13,7 @@ use crate::base::limits::FILTERS_MAX;
 use crate::container::manifest::{Changes, Limits, Manifest, Sees};
 use crate::container::module::Module;
 use crate::container::permissions::{Allowed, Permissions, Rule, rule};
+use crate::container::plain;
 use crate::container::properties::Properties;
 
 pub mod choice;
@@ -106,7 +107,7 @@ impl Grant {
         lack(wish.sees > self.sees, "see whole packets");
         lack(wish.changes > self.changes, "change more of packets");
         lack(wish.drops && !self.drops, "drop packets");
-        lack(wish.limits.within(&self.limits) != wish.limits, "use more memory, time, storage or bandwidth");
+        lacking.extend(plain::limits_beyond(&wish.limits, &self.limits).iter().map(|line| format!("use {line}")));
         lacking
     }
 

@@ -181,6 +181,10 @@ pub struct ServiceCall {
 
 /// Bytes of a packet that a handler with [`Sees::Headers`] gets at least; its headers always come whole.
 const HEADERS_SEEN: usize = 128;
+/// Safepoints that reading what came for a server stands for where time is virtual: some 10 µs.
+const HTTP_SAFEPOINTS: u64 = 1_000;
+/// How much longer small tables are in a VM than they are as they are copied, at most about.
+const COPIED_TABLE_FACTOR: u64 = 8;
 /// Bytes of the reason that `stop` gets.
 const STOP_REASON_BYTES_MAX: usize = 256;
 
@@ -284,7 +288,7 @@ impl Instance {
         }
         match due {
             Some(number) if http::is_tick(host, number) => {
-                let keys = http::tick(host);
+                let keys = host.guard().work(HTTP_SAFEPOINTS, || http::tick(host));
                 keys.into_iter().try_for_each(|key| self.wake(key))
             }
             Some(number) => self.vm.call(Entry::Timer, &[f64::from(number)]).map(|_| ()),
@@ -292,12 +296,16 @@ impl Instance {
         }
     }
 
-    /// Goes on with the tasks that can.
+    /// Goes on with the tasks that can. Does nothing once the module was ended.
     ///
     /// # Errors
     ///
     /// The fault of the module.
     pub fn go_on(&mut self, now: Instant) -> Result<(), Fault> {
+        // Whoever ended it was told then.
+        if self.vm.is_dead() {
+            return Ok(());
+        }
         self.begin(now);
         self.vm.call(Entry::Ready, &[]).map(|_| ())
     }
@@ -317,7 +325,10 @@ impl Instance {
         self.begin(now);
         let host = self.vm.host();
         let keys = host.sockets.borrow_mut().happened(socket, event);
-        http::happened(host, socket.number, keys).into_vec()
+        if !host.http.borrow().has_servers() {
+            return keys.into_vec();
+        }
+        host.guard().work(HTTP_SAFEPOINTS, || http::happened(host, socket.number, keys).into_vec())
     }
 
     /// The task that waits for a key goes on, if there is one.
@@ -402,10 +413,17 @@ impl Instance {
         self.vm.host().metrics.borrow().clone()
     }
 
-    /// Memory that the VM uses, in bytes.
+    /// Memory that the VM uses, and that requests take which wait for it, in bytes.
     #[must_use]
     pub fn memory_bytes(&self) -> u64 {
-        self.vm.memory_bytes()
+        self.vm.memory_bytes() + self.vm.host().http.borrow().held_bytes() as u64
+    }
+
+    /// Whether its VM has room for values that are so long as they are copied.
+    #[must_use]
+    pub fn has_room_for(&self, bytes: usize) -> bool {
+        let wanted = bytes as u64 * COPIED_TABLE_FACTOR;
+        self.vm.memory_bytes() + wanted <= self.manifest().limits.memory_bytes
     }
 
     /// Bytes that it keeps over restarts.
@@ -427,10 +445,18 @@ impl Instance {
         self.vm.host().guard().calls()
     }
 
-    /// Limits that its code ran against and was told of by an error, since this was last asked: name and count.
+    /// Limits that it ran against since this was last asked, name and count: its code was told of them by an error, or
+    /// datagrams and streams found no room.
     pub fn take_limit_hits(&self) -> Vec<(&'static str, u64)> {
         let host = self.vm.host();
-        if host.limit_hits.borrow().is_empty() { Vec::new() } else { host.limit_hits.take() }
+        let mut hits = if host.limit_hits.borrow().is_empty() { Vec::new() } else { host.limit_hits.take() };
+        let dropped = host.sockets.borrow_mut().take_dropped();
+        for (limit, count) in [("datagrams", dropped.datagrams), ("sockets", dropped.sockets)] {
+            if count > 0 {
+                hits.push((limit, count));
+            }
+        }
+        hits
     }
 
     fn manifest(&self) -> &Manifest {

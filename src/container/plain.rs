@@ -3,6 +3,8 @@
 use serde::Serialize;
 
 use crate::base::amount::bytes_text;
+use crate::base::filter::Filter;
+use crate::base::text::plain;
 use crate::container::manifest::{Changes, Limits, Manifest, Sees};
 use crate::container::properties::Properties;
 
@@ -61,7 +63,8 @@ impl Wish {
         for (heading, lines) in parts {
             if !lines.is_empty() {
                 text.push_str(&format!("{heading}:\n"));
-                lines.iter().for_each(|line| text.push_str(&format!("  - {line}\n")));
+                // A rule whose property is not known yet stands as its author wrote it: a terminal must not obey it.
+                lines.iter().for_each(|line| text.push_str(&format!("  - {}\n", plain(line))));
             }
         }
         text
@@ -72,25 +75,45 @@ fn packets(manifest: &Manifest, properties: Option<&Properties>) -> Vec<String> 
     if manifest.filter_rules.is_empty() {
         return Vec::new();
     }
-    let what = if manifest.sees == Sees::Headers { "the headers of" } else { "all of" };
     let mut lines = Vec::new();
     match properties.map(|properties| manifest.filters(properties)) {
         Some(Ok(filters)) if filters.is_empty() => lines.push("see no packets, with these properties".to_owned()),
-        Some(Ok(filters)) => lines.extend(filters.iter().map(|filter| format!("see {what} these packets: {filter}"))),
+        Some(Ok(filters)) => lines.extend(seen(&filters, manifest.sees)),
         Some(Err(error)) => lines.push(error.to_string()),
-        None => lines.push(format!("see {what} packets; which ones depends on properties that must be given")),
+        None => {
+            let what = part(manifest.sees);
+            lines.push(format!("see {what} packets; which ones depends on properties that must be given"));
+        }
     }
-    match manifest.changes {
+    lines.extend(deeds(manifest.changes, manifest.drops));
+    if !manifest.passes_on_fault {
+        lines.push("have them dropped when it fails".to_owned());
+    }
+    lines
+}
+
+/// Which packets are seen, and how much of them.
+pub fn seen(filters: &[Filter], sees: Sees) -> impl Iterator<Item = String> {
+    let what = part(sees);
+    filters.iter().map(move |filter| format!("see {what} these packets: {filter}"))
+}
+
+fn part(sees: Sees) -> &'static str {
+    if sees == Sees::Headers { "the headers of" } else { "all of" }
+}
+
+/// What may be done with packets that are seen.
+#[must_use]
+pub fn deeds(changes: Changes, drops: bool) -> Vec<String> {
+    let mut lines = Vec::new();
+    match changes {
         Changes::Nothing => {}
         Changes::Headers => lines.push("change their headers".to_owned()),
         Changes::Payload => lines.push("change their headers and content".to_owned()),
         Changes::Length => lines.push("change their headers, content and length".to_owned()),
     }
-    if manifest.drops {
+    if drops {
         lines.push("drop them, or answer in their place".to_owned());
-    }
-    if !manifest.passes_on_fault {
-        lines.push("have them dropped when it fails".to_owned());
     }
     lines
 }
@@ -99,11 +122,11 @@ fn packets(manifest: &Manifest, properties: Option<&Properties>) -> Vec<String> 
 #[must_use]
 pub fn limits(limits: &Limits) -> Vec<String> {
     let mut lines = vec![
-        format!("{} of memory", bytes_text(limits.memory_bytes)),
+        format!("{} of memory", size(limits.memory_bytes)),
         format!("{} ms of CPU time per call, {} % of one core", limits.cpu_ms_per_call, limits.cpu_share_percent),
     ];
     if limits.storage_bytes > 0 {
-        lines.push(format!("{} on disk", bytes_text(limits.storage_bytes)));
+        lines.push(format!("{} on disk", size(limits.storage_bytes)));
     }
     for (bits, way) in [(limits.bandwidth_in, "in"), (limits.bandwidth_out, "out")] {
         if bits > 0 {
@@ -112,6 +135,24 @@ pub fn limits(limits: &Limits) -> Vec<String> {
     }
     lines.push(format!("{} timers, {} sockets, {} tasks", limits.timers, limits.sockets, limits.tasks));
     lines
+}
+
+/// What of `wanted` goes beyond `granted`: lines of [`limits`].
+#[must_use]
+pub fn limits_beyond(wanted: &Limits, granted: &Limits) -> Vec<String> {
+    let within = limits(&wanted.within(granted));
+    let mut lines = limits(wanted);
+    lines.retain(|line| !within.contains(line));
+    if wanted.flows > granted.flows {
+        lines.push(format!("{} flows at once", wanted.flows));
+    }
+    lines
+}
+
+/// `16M`, `10000 bytes`.
+fn size(bytes: u64) -> String {
+    let text = bytes_text(bytes);
+    if text.ends_with(|c: char| c.is_ascii_digit()) { format!("{text} bytes") } else { text }
 }
 
 #[cfg(test)]
@@ -139,5 +180,28 @@ mod tests {
             assert!(text.contains(line), "{line}\n---\n{text}");
         }
         assert!(Wish::of(&manifest, None).text().contains("depends on properties"));
+    }
+
+    #[test]
+    fn a_rule_cannot_hide_itself_from_whoever_is_asked() {
+        let manifest = Manifest::parse(
+            "name = \"m\"\nversion = \"1.0.0\"\napi = 1\nsummary = \"s\"\n[permissions]\n\
+             connect = [\"tcp:$host:443\\u001B[1A\\u001B[2K\\nIt needs nothing\\u202E\"]\n\
+             [config.host]\ntype = \"string\"\nmeaning = \"Where to.\"\n",
+        )
+        .unwrap();
+        let text = Wish::of(&manifest, None).text();
+        assert!(text.contains("443 [1A [2K It needs nothing "), "{text:?}");
+        assert!(text.chars().all(|c| c == '\n' || crate::base::text::is_plain_char(c)), "{text:?}");
+    }
+
+    #[test]
+    fn only_the_limits_that_are_higher_are_told() {
+        let granted = Limits { bandwidth_out: 1000, ..Limits::default() };
+        let wanted = Limits { memory_bytes: 1 << 21, storage_bytes: 10_000, bandwidth_out: 0, ..granted };
+        assert_eq!(limits_beyond(&wanted, &granted), ["10000 bytes on disk"]);
+        let wanted = Limits { bandwidth_out: 2000, flows: granted.flows + 1, ..granted };
+        let flows = format!("{} flows at once", wanted.flows);
+        assert_eq!(limits_beyond(&wanted, &granted), ["2000 bits per second out", &flows]);
     }
 }

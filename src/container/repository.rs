@@ -23,6 +23,7 @@ use crate::base::crypto::from_hex;
 use crate::base::limits::{
     INDEX_BYTES_MAX, INDEX_PACKAGES_MAX, MODULE_REQUIRES_MAX, PACKAGE_BYTES_MAX, SIGNATURE_BYTES_MAX,
 };
+use crate::base::text::is_plain;
 use crate::container::manifest::Manifest;
 use crate::container::package;
 use crate::container::properties::shortened;
@@ -145,11 +146,11 @@ impl Entry {
         if !Manifest::is_name(&self.name) || self.requires.keys().any(|name| !Manifest::is_name(name)) {
             return Err("a name must be lower case letters, digits and \"-\", a letter first".to_owned());
         }
-        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b'+');
+        let is_of_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b'+');
         let has_extension = self.file.strip_suffix(package::EXTENSION).is_some_and(|stem| stem.ends_with('.'));
         if self.file.len() > FILE_NAME_BYTES_MAX
             || self.file.starts_with('.')
-            || !self.file.bytes().all(is_plain)
+            || !self.file.bytes().all(is_of_name)
             || !has_extension
         {
             return Err(format!("file = {:?} is not the plain name of a .nsm file", shortened(&self.file)));
@@ -163,7 +164,7 @@ impl Entry {
         if self.requires.len() > MODULE_REQUIRES_MAX {
             return Err(format!("it requires more than {MODULE_REQUIRES_MAX} libraries"));
         }
-        if self.summary.len() > SUMMARY_BYTES_MAX || self.summary.contains(char::is_control) {
+        if self.summary.len() > SUMMARY_BYTES_MAX || !is_plain(&self.summary) {
             return Err("its summary is not one short line".to_owned());
         }
         if self.signature.as_ref().is_some_and(|text| text.len() > SIGNATURE_BYTES_MAX) {
@@ -238,6 +239,7 @@ mod tests {
             ("file", "http://evil/m.nsm", "plain name"),
             ("sha256", "abc", "64 hexadecimal"),
             ("summary", "a\u{1b}[31m", "one short line"),
+            ("summary", "a\u{202e}b", "one short line"),
             ("publisher", "RW", "no publisher's key"),
         ] {
             let mut bad = entry();

@@ -228,7 +228,9 @@ pub fn run(source: &ModuleSource, path: &str, host: Box<dyn TestHost>) -> Vec<Ca
         let result = case.call::<()>(());
         let faults = host.borrow_mut().end_case();
         let failure = match result {
-            Err(error) => Some(text_of(&error)),
+            Err(error) if faults.is_empty() => Some(text_of(&error)),
+            // More often than not they are why.
+            Err(error) => Some(format!("{}\nthe module failed before: {}", text_of(&error), faults.join("; "))),
             Ok(()) if !faults.is_empty() => {
                 Some(format!("the module failed, and the case did not ask for node:faults(): {}", faults.join("; ")))
             }

@@ -8,10 +8,11 @@ use crate::base::crypto::ed25519_verify;
 use crate::base::limits::{CLOCK_SKEW_MAX, CONDITIONS_MAX, NAME_BYTES_MAX, REQUEST_VALID_MAX};
 use crate::container::grant::Grant;
 use crate::container::manifest::Manifest;
+use crate::container::manifest::asks::LIMIT_KEYS;
 use crate::container::properties::{Properties, shortened, table_of_words};
 use crate::controller::api::{Asked, ControllerConfig, Facts};
 use crate::controller::nonces::Refused;
-use crate::controller::trust::{Permission, Requester, Trust, short_key};
+use crate::controller::trust::{Permission, Requester, Trust, limit_word, short_key};
 use crate::controller::url::{Scheme, Url};
 use crate::wire::nslp::answer::AnswerCode;
 use crate::wire::nslp::request::{ModuleRequest, NodeId, Operation, Request};
@@ -281,15 +282,11 @@ pub(super) fn fits(
         );
         return refuse(AnswerCode::NotAllowed, sentence);
     }
-    let limits = &manifest.limits;
-    for (key, asked, granted) in [
-        ("memory", limits.memory_bytes, requester.memory_bytes),
-        ("cpu_ms_per_call", limits.cpu_ms_per_call, requester.cpu_ms_per_call),
-        ("timers", limits.timers.into(), requester.timers.into()),
-    ] {
+    for limit in LIMIT_KEYS.iter().filter(|limit| !Requester::NARROWED.contains(&limit.key)) {
+        let (asked, granted) = ((limit.of)(&manifest.limits), (limit.of)(&requester.limits));
         if asked > granted {
-            let text = |amount| if key == "memory" { bytes_text(amount) } else { amount.to_string() };
-            let (asked, granted) = (text(asked), text(granted));
+            let text = |amount| if limit.key.ends_with("_bytes") { bytes_text(amount) } else { amount.to_string() };
+            let (key, asked, granted) = (limit_word(limit.key), text(asked), text(granted));
             let sentence = format!(
                 "{name} asks for {key} = {asked}: {who}'s modules may have {granted}; ask the node's owner for more"
             );

@@ -188,6 +188,8 @@ pub struct Slot {
     pub budget: Budget,
     /// What it has used.
     pub meter: Meter,
+    /// Limits that were reached, which it is time to tell.
+    pub untold: Vec<&'static str>,
     /// While it has to wait for its share of the CPU: until when.
     pub waits_until: Option<Instant>,
     /// What waits until then, in order.
@@ -226,6 +228,7 @@ impl Slot {
             flows: 0,
             budget: Budget::new(now, &module.manifest.limits),
             meter: Meter::new(now),
+            untold: Vec::new(),
             waits_until: None,
             deferred: VecDeque::new(),
             shaping: Shaping::default(),
@@ -321,7 +324,9 @@ impl Slot {
         let instance = self.instance.as_ref()?;
         let cpu_ns = self.meter.settle(now, instance);
         for (limit, count) in instance.take_limit_hits() {
-            self.budget.hit(now, limit, count);
+            if self.budget.hit(now, limit, count) {
+                self.untold.push(limit);
+            }
         }
         if cpu_ns == 0 { None } else { self.budget.use_cpu(now, cpu_ns) }
     }

@@ -10,8 +10,15 @@
 //! permissions = ["payload"]          # payload, drop, change-headers, change-payload, change-length, inject, store,
 //!                                    # signal, answer-for, listen, connect, system, native
 //! memory = "16M"                     # most that a manifest may ask for
-//! cpu_ms_per_call = 20               # the same
-//! timers = 64                        # the same
+//! storage = "16M"                    # the same, as all down to tasks
+//! cpu_ms_per_call = 20
+//! timers = 64
+//! sockets = 64
+//! tasks = 256
+//! cpu_share_percent = 25             # a module gets no more than that, whatever its manifest asks for, down to flows
+//! bandwidth_in = 0                   # bits per second; 0 = no limit
+//! bandwidth_out = 0
+//! flows = 1048576
 //! lifetime = "1h"                    # longest time to run without a refresh
 //! instances = 4                      # at once
 //! package_bytes = "1M"               # largest package
@@ -23,9 +30,9 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::base::crypto::to_hex;
-use crate::base::limits::{MODULE_CALL_DEFAULT, MODULE_MEMORY_DEFAULT, MODULE_TIMERS_DEFAULT, TRUST_BYTES_MAX};
+use crate::base::limits::{TRUST_BYTES_MAX, TRUST_STORAGE_DEFAULT};
 use crate::container::grant::Grant;
-use crate::container::manifest::{Changes, Manifest, Sees};
+use crate::container::manifest::{Changes, Limits, Manifest, Sees};
 use crate::container::properties::Properties;
 use crate::controller::url::Url;
 
@@ -151,12 +158,9 @@ pub struct Requester {
     pub notify: Vec<Url>,
     /// What modules may do.
     pub permissions: BTreeSet<Permission>,
-    /// Most memory that a manifest may ask for, in bytes.
-    pub memory_bytes: u64,
-    /// Most CPU time per call that a manifest may ask for, in ms.
-    pub cpu_ms_per_call: u64,
-    /// Most timers that a manifest may ask for.
-    pub timers: u32,
+    /// The most that a module gets. A manifest that asks for more is refused, unless less only makes the module slower
+    /// ([`Requester::NARROWED`]).
+    pub limits: Limits,
     /// Longest time to run without a refresh.
     pub lifetime: Duration,
     /// Instances at once.
@@ -168,6 +172,10 @@ pub struct Requester {
 }
 
 impl Requester {
+    /// Limits of manifests that are narrowed to what the requester may have: with less of them a module sees fewer
+    /// packets or waits longer, and works all the same.
+    pub const NARROWED: &[&str] = &["cpu_share_percent", "bandwidth_in", "bandwidth_out", "flows"];
+
     /// A requester with the defaults of the file: allowed to probe, and to install nothing.
     #[must_use]
     pub fn new(name: &str, key: [u8; 32]) -> Requester {
@@ -178,9 +186,7 @@ impl Requester {
             urls: Vec::new(),
             notify: Vec::new(),
             permissions: BTreeSet::new(),
-            memory_bytes: MODULE_MEMORY_DEFAULT,
-            cpu_ms_per_call: u64::try_from(MODULE_CALL_DEFAULT.as_millis()).unwrap_or(u64::MAX),
-            timers: MODULE_TIMERS_DEFAULT,
+            limits: Limits { storage_bytes: TRUST_STORAGE_DEFAULT, ..Limits::default() },
             lifetime: Duration::from_secs(3_600),
             instances: 4,
             package_bytes: 1 << 20,
@@ -222,6 +228,7 @@ impl Requester {
     /// What does not fit together with these properties.
     pub fn grant(&self, manifest: &Manifest, properties: &Properties) -> Result<Grant, String> {
         let mut grant = Grant::of(manifest, properties, false)?;
+        grant.limits = manifest.limits.within(&self.limits);
         let denied = ASKED.iter().filter(|(_, permission)| !self.allows(*permission));
         let optional = manifest.optional_permissions.resolve(properties)?;
         grant.allowed = grant.allowed.with(denied.fold(optional, |optional, (word, _)| optional.without(word)));
@@ -349,6 +356,16 @@ impl Trust {
     #[must_use]
     pub fn by_key(&self, key: &[u8; 32]) -> Option<&Requester> {
         self.requesters.iter().find(|requester| requester.key == *key)
+    }
+}
+
+/// The word of the trust file for a key of a manifest's `[limits]`.
+#[must_use]
+pub(crate) fn limit_word(key: &str) -> &str {
+    match key {
+        "memory_bytes" => "memory",
+        "storage_bytes" => "storage",
+        other => other,
     }
 }
 

@@ -435,6 +435,9 @@ impl Live {
             self.drain();
             self.take_orders();
         }
+        for (instance, cpu_ns) in self.net.take_costs() {
+            self.node.pay(self.now, instance, cpu_ns);
+        }
     }
 
     fn wait(&mut self, events: &mut Events) -> Result<(), LiveError> {

@@ -30,15 +30,25 @@ pub struct LoopbackNet {
     next_port: u16,
     next_accepted: u32,
     events: VecDeque<(SocketId, What)>,
+    /// Datagrams that found no room where they should have arrived.
+    lost: u64,
     /// Bytes of the event at hand.
     current: Vec<u8>,
 }
 
 #[derive(Debug)]
 enum Socket {
-    Listener { at: SocketAddr, security: Security, is_paused: bool, waiting: VecDeque<SocketId> },
+    Listener { at: SocketAddr, security: Security, is_paused: bool, waiting: VecDeque<Waiting> },
     Stream(Stream),
     Udp { at: SocketAddr, waiting: usize },
+}
+
+/// A stream whose listener is paused and was not told of it yet.
+#[derive(Debug)]
+struct Waiting {
+    stream: SocketId,
+    peer: SocketAddr,
+    protocol: Option<String>,
 }
 
 #[derive(Debug)]
@@ -49,6 +59,8 @@ struct Stream {
     /// What the peer wrote and this end has not heard.
     inbox: Vec<u8>,
     is_paused: bool,
+    /// Its owner knows of it: nothing is told before.
+    is_told: bool,
     /// The peer writes nothing more.
     peer_finished: bool,
     /// This end was told so.
@@ -93,6 +105,7 @@ impl Default for LoopbackNet {
             next_port: FIRST_FREE_PORT,
             next_accepted: SocketId::ACCEPTED,
             events: VecDeque::new(),
+            lost: 0,
             current: Vec::new(),
         }
     }
@@ -102,6 +115,11 @@ impl LoopbackNet {
     /// Says which addresses a name has; none if the list is empty.
     pub fn set_name(&mut self, name: &str, addresses: Vec<IpAddr>) {
         self.names.insert(name.trim_end_matches('.').to_ascii_lowercase(), addresses);
+    }
+
+    /// How many datagrams found no room where they should have arrived, since this was last asked.
+    pub fn take_lost(&mut self) -> u64 {
+        std::mem::take(&mut self.lost)
     }
 
     /// Does what is asked for.
@@ -167,7 +185,12 @@ impl LoopbackNet {
         self.sockets.insert(other, Socket::Stream(Stream::new(to, socket)));
         self.events.push_back((socket, What::Opened { local, peer: Some(to), protocol: protocol.clone() }));
         match self.sockets.get_mut(&listener) {
-            Some(Socket::Listener { is_paused: true, waiting, .. }) => waiting.push_back(other),
+            Some(Socket::Listener { is_paused: true, waiting, .. }) => {
+                waiting.push_back(Waiting { stream: other, peer: local, protocol });
+                if let Some(other) = self.stream(other) {
+                    other.is_told = false;
+                }
+            }
             _ => self.events.push_back((listener, What::Accepted { stream: other, local: to, peer: local, protocol })),
         }
         Ok(())
@@ -222,14 +245,16 @@ impl LoopbackNet {
         let source = SocketAddr::new(source, at.port());
         let hears = |at: &SocketAddr| at.port() == to.port() && (at.ip() == to.ip() || at.ip().is_unspecified());
         let found = self.sockets.iter_mut().find_map(|(id, socket)| match socket {
-            Socket::Udp { at, waiting } if hears(at) && *waiting < SOCKET_DATAGRAMS_MAX => {
-                *waiting += 1;
-                Some(*id)
-            }
+            Socket::Udp { at, waiting } if hears(at) => Some((*id, waiting)),
             Socket::Udp { .. } | Socket::Listener { .. } | Socket::Stream(_) => None,
         });
-        if let Some(receiver) = found {
-            self.events.push_back((receiver, What::Datagram { from: source, to: to.ip(), bytes }));
+        match found {
+            Some((receiver, waiting)) if *waiting < SOCKET_DATAGRAMS_MAX => {
+                *waiting += 1;
+                self.events.push_back((receiver, What::Datagram { from: source, to: to.ip(), bytes }));
+            }
+            Some(_) => self.lost += 1,
+            None => {}
         }
     }
 
@@ -239,15 +264,16 @@ impl LoopbackNet {
                 stream.is_paused = pauses;
                 self.events.push_back((socket, What::Data));
             }
-            Some(Socket::Listener { at, is_paused, waiting, .. }) => {
+            Some(Socket::Listener { is_paused, waiting, .. }) => {
                 *is_paused = pauses;
-                let at = *at;
                 let accepted = if pauses { VecDeque::new() } else { std::mem::take(waiting) };
-                for stream in accepted {
-                    let peer = self.stream(stream).and_then(|stream| stream.peer);
-                    let peer = peer.and_then(|peer| self.stream(peer)).map_or(at, |peer| peer.local);
-                    let local = self.stream(stream).map_or(at, |stream| stream.local);
-                    self.events.push_back((socket, What::Accepted { stream, local, peer, protocol: None }));
+                for Waiting { stream, peer, protocol } in accepted {
+                    // One that was broken off meanwhile was never there.
+                    let Some(it) = self.stream(stream) else { continue };
+                    it.is_told = true;
+                    let local = it.local;
+                    self.events.push_back((socket, What::Accepted { stream, local, peer, protocol }));
+                    self.events.push_back((stream, What::Data));
                 }
             }
             Some(Socket::Udp { .. }) | None => {}
@@ -292,7 +318,9 @@ impl LoopbackNet {
                     }
                 }
             }
-            Socket::Listener { waiting, .. } => waiting.into_iter().for_each(|stream| self.close(stream, true)),
+            Socket::Listener { waiting, .. } => {
+                waiting.into_iter().for_each(|waiting| self.close(waiting.stream, true))
+            }
             Socket::Udp { .. } => {}
         }
     }
@@ -339,7 +367,7 @@ impl LoopbackNet {
 
     /// What there is for an end of a stream: bytes (true), which are then in `current`, or the peer's end (false).
     fn data(&mut self, socket: SocketId) -> Option<bool> {
-        let stream = self.stream(socket).filter(|stream| !stream.is_paused)?;
+        let stream = self.stream(socket).filter(|stream| stream.is_told && !stream.is_paused)?;
         if stream.inbox.is_empty() {
             if !stream.peer_finished || std::mem::replace(&mut stream.told_finished, true) {
                 return None;
@@ -372,6 +400,7 @@ impl Stream {
             peer: Some(peer),
             inbox: Vec::new(),
             is_paused: false,
+            is_told: true,
             peer_finished: false,
             told_finished: false,
             has_finished: false,

@@ -287,11 +287,21 @@ impl TestNode {
                 _ => node.handle(now, Input::Net(socket, event)),
             });
             if !came {
+                self.tell_lost();
                 return Ok(());
             }
             self.drain();
         }
         Err(format!("the module's sockets do not come to rest: more than {SCRIPT_WAKEUPS_MAX} events at one time"))
+    }
+
+    /// What the network around the node has lost stands in the log, so that nobody looks for it in the module.
+    fn tell_lost(&mut self) {
+        let lost = self.net.net.take_lost() + self.net.outside.take_lost();
+        if lost > 0 {
+            let text = format!("the test's network lost {lost} datagrams: too many waited in a socket");
+            self.log.push(("warn".to_owned(), text));
+        }
     }
 
     fn event(&mut self, event: Event) {

@@ -4,7 +4,8 @@ use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::container::manifest::{Changes, Manifest, Sees};
+use crate::container::manifest::Manifest;
+use crate::container::plain::Wish;
 use crate::container::properties::Properties;
 use crate::container::reference;
 use crate::drivers::module_dir::{self, ModuleDirError};
@@ -92,30 +93,10 @@ impl fmt::Display for CheckReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let m = &self.manifest;
         writeln!(f, "{} {}: {}", m.name, m.version, m.summary)?;
-        let sees = if m.sees == Sees::Headers { "headers" } else { "headers and payload" };
-        let changes = match m.changes {
-            Changes::Nothing => "nothing",
-            Changes::Headers => "headers",
-            Changes::Payload => "headers and payload, not its length",
-            Changes::Length => "headers, payload and its length",
-        };
-        let yes = |is: bool| if is { "yes" } else { "no" };
-        let fault = if m.passes_on_fault { "pass" } else { "drop" };
-        if m.filter_rules.is_empty() {
-            writeln!(f, "packets: none; it has no filters")?;
-        } else {
-            writeln!(f, "packets: sees {sees}; changes {changes}; drops: {}; on a fault they {fault}", yes(m.drops))?;
-            for line in self.filter_lines() {
-                writeln!(f, "  filter: {line}")?;
-            }
+        let defaults = Properties::check(&m.properties, &toml::Table::new()).ok();
+        if !m.library {
+            f.write_str(&Wish::of(m, defaults.as_ref()).text())?;
         }
-        writeln!(f, "permissions: inject: {}", yes(m.permissions.inject))?;
-        let limits = m.limits;
-        writeln!(
-            f,
-            "limits: {} bytes of memory, {} ms of CPU per call, {} timers",
-            limits.memory_bytes, limits.cpu_ms_per_call, limits.timers
-        )?;
         for (name, key) in &m.properties {
             let default = match &key.default {
                 Some(value) => format!("default {value}"),
@@ -127,20 +108,6 @@ impl fmt::Display for CheckReport {
             writeln!(f, "counter {name}: {meaning}")?;
         }
         write!(f, "{} files, {} of them test scripts: all right", self.files, self.tests)
-    }
-}
-
-impl CheckReport {
-    /// The filters as they are with the default properties.
-    fn filter_lines(&self) -> Vec<String> {
-        let Ok(properties) = Properties::check(&self.manifest.properties, &toml::Table::new()) else {
-            return vec!["depends on properties that must be given".to_owned()];
-        };
-        match self.manifest.filters(&properties) {
-            Ok(filters) if filters.is_empty() => vec!["none with the default properties".to_owned()],
-            Ok(filters) => filters.iter().map(ToString::to_string).collect(),
-            Err(error) => vec![error.to_string()],
-        }
     }
 }
 
@@ -184,8 +151,8 @@ mod tests {
         fs::remove_dir_all(&parent).unwrap();
         assert_eq!((report.manifest.name.as_str(), report.tests), ("my-module", 1));
         let text = report.to_string();
-        assert!(text.contains("packets: sees headers; changes nothing; drops: yes; on a fault they pass\n"), "{text}");
-        assert!(text.contains("  filter: udp\n"), "{text}");
+        assert!(text.contains("  - see the headers of these packets: udp\n  - drop them"), "{text}");
+        assert!(text.contains("  - 20 ms of CPU time per call"), "{text}");
         assert!(text.contains("property payload_bytes_max: "), "{text}");
         assert_eq!(again.unwrap_err(), ModuleNewError::Exists { dir });
     }

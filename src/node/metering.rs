@@ -25,6 +25,12 @@ impl Node {
     pub(crate) fn settle(&mut self, now: Instant, id: InstanceId) {
         let Some(slot) = self.instances.get(id) else { return };
         let wait = slot.settle(now);
+        if !slot.untold.is_empty() {
+            let (instance, limits) = (slot.name.clone(), std::mem::take(&mut slot.untold));
+            for limit in limits {
+                self.event(Event::OverBudget { instance: instance.clone(), limit, wait: Duration::ZERO });
+            }
+        }
         self.wait_for_share(now, id, wait);
     }
 
@@ -33,8 +39,8 @@ impl Node {
         self.instances.get(id).map_or(0, |slot| slot.settle_for_other(now))
     }
 
-    /// An instance pays for CPU time that another one has used for it.
-    pub(crate) fn pay(&mut self, now: Instant, id: InstanceId, cpu_ns: u64) {
+    /// An instance pays for CPU time that others, or the driver, have used for it.
+    pub fn pay(&mut self, now: Instant, id: InstanceId, cpu_ns: u64) {
         let wait = self.instances.get(id).and_then(|slot| slot.pay(now, cpu_ns));
         self.wait_for_share(now, id, wait);
     }

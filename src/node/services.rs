@@ -6,7 +6,9 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::base::id::InstanceId;
-use crate::base::limits::{MODULE_TIMER_MIN, SERVICE_CALLS_MAX, SERVICE_STEPS_MAX, SERVICE_WAIT_MAX};
+use crate::base::limits::{
+    MODULE_TIMER_MIN, SERVICE_CALLS_MAX, SERVICE_STEPS_MAX, SERVICE_WAIT_MAX, SERVICE_WAITING_BYTES_MAX,
+};
 use crate::base::time::Instant;
 use crate::base::timer::Timer;
 use crate::container::instance::ServiceCall;
@@ -41,6 +43,8 @@ pub(crate) struct Calls {
     /// By a number that no other call has had: also the order of their deadlines.
     open: BTreeMap<u64, Open>,
     per_caller: BTreeMap<InstanceId, u32>,
+    /// Bytes of arguments and answers that wait to be carried, by caller.
+    waiting_bytes: BTreeMap<InstanceId, usize>,
     count: u64,
     /// Services have come or gone, and those who use them do not know yet.
     changed: bool,
@@ -51,14 +55,21 @@ pub(crate) struct Calls {
 impl Calls {
     /// An instance calls another one.
     pub(crate) fn begin(&mut self, caller: InstanceId, call: ServiceCall) {
-        let count = self.per_caller.entry(caller).or_default();
-        if *count >= SERVICE_CALLS_MAX {
-            let what = format!("{}.{}", call.service, call.function);
-            let result = Err(format!("{what}: limit service_calls ({SERVICE_CALLS_MAX}) exceeded: so many calls wait"));
-            self.steps.push_back(Step::Answer { caller, number: call.number, result });
+        let count = self.per_caller.get(&caller).copied().unwrap_or_default();
+        let what = format!("{}.{}", call.service, call.function);
+        let problem = if count >= SERVICE_CALLS_MAX {
+            Some(format!("{what}: limit service_calls ({SERVICE_CALLS_MAX}) exceeded: so many calls wait"))
+        } else if self.waits_for(caller) + call.arguments.bytes_len() > SERVICE_WAITING_BYTES_MAX {
+            Some(format!("{what}: limit service_bytes ({SERVICE_WAITING_BYTES_MAX}) exceeded: so many wait"))
+        } else {
+            None
+        };
+        if let Some(problem) = problem {
+            self.steps.push_back(Step::Answer { caller, number: call.number, result: Err(problem) });
             return;
         }
-        *count += 1;
+        self.per_caller.insert(caller, count + 1);
+        self.add_waiting(caller, call.arguments.bytes_len());
         self.steps.push_back(Step::Call { caller, call });
     }
 
@@ -71,8 +82,37 @@ impl Calls {
 
     fn answer(&mut self, open: Open, result: Outcome) {
         self.settle(open.caller);
+        let len = result.as_ref().map_or(0, Copied::bytes_len);
+        let result = match result {
+            Ok(_) if self.waits_for(open.caller) + len > SERVICE_WAITING_BYTES_MAX => {
+                Err(format!("limit service_bytes ({SERVICE_WAITING_BYTES_MAX}) exceeded: so many wait"))
+            }
+            result => result,
+        };
+        self.add_waiting(open.caller, result.as_ref().map_or(0, Copied::bytes_len));
         let result = result.map_err(|problem| format!("{}: {problem}", open.what));
         self.steps.push_back(Step::Answer { caller: open.caller, number: open.number, result });
+    }
+
+    /// Bytes that wait to be carried for this caller.
+    fn waits_for(&self, caller: InstanceId) -> usize {
+        self.waiting_bytes.get(&caller).copied().unwrap_or_default()
+    }
+
+    fn add_waiting(&mut self, caller: InstanceId, bytes: usize) {
+        if bytes > 0 {
+            *self.waiting_bytes.entry(caller).or_default() += bytes;
+        }
+    }
+
+    /// A step of this caller is carried, or forgotten.
+    fn take_waiting(&mut self, caller: InstanceId, bytes: usize) {
+        if let Some(waiting) = self.waiting_bytes.get_mut(&caller) {
+            *waiting = waiting.saturating_sub(bytes);
+            if *waiting == 0 {
+                self.waiting_bytes.remove(&caller);
+            }
+        }
     }
 
     /// One call less of this caller waits.
@@ -120,6 +160,7 @@ impl Node {
             Step::Call { caller, .. } | Step::Answer { caller, .. } => *caller != id,
         });
         self.calls.per_caller.remove(&id);
+        self.calls.waiting_bytes.remove(&id);
         let open = std::mem::take(&mut self.calls.open);
         for (number, open) in open {
             if open.provider == id && open.caller != id {
@@ -152,6 +193,8 @@ impl Node {
     }
 
     fn carry_call(&mut self, now: Instant, caller: InstanceId, call: ServiceCall) {
+        let len = call.arguments.bytes_len();
+        self.calls.take_waiting(caller, len);
         self.calls.count += 1;
         let (number, provider) = (self.calls.count, call.to);
         let what = format!("{}.{}", call.service, call.function);
@@ -161,6 +204,11 @@ impl Node {
             self.calls.answer(open, Err("the module that provides it was stopped".to_owned()));
             return;
         };
+        // A caller must not be able to end its provider by what it hands over.
+        if !instance.has_room_for(len) {
+            self.calls.answer(open, Err("the module that provides it has no memory for the arguments".to_owned()));
+            return;
+        }
         self.calls.open.insert(number, open);
         let result = instance.on_call(now, number, call);
         self.take_effects(now, provider, None);
@@ -179,6 +227,7 @@ impl Node {
             self.calls.later.push(Step::Answer { caller, number, result });
             return;
         }
+        self.calls.take_waiting(caller, result.as_ref().map_or(0, Copied::bytes_len));
         let Some(instance) = slot.instance.as_mut() else { return };
         let result = instance.on_answer(now, number, result);
         self.called(now, caller, result);

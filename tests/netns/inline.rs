@@ -20,6 +20,7 @@ sees = "payload"
 
 [permissions]
 inject = true
+answer_for = ["any"]
 
 [[filters]]
 protocol = "udp"

@@ -130,6 +130,13 @@ fn what_ends_early_or_is_no_http_is_an_error() {
 }
 
 #[test]
+fn plain_http_where_tls_is_wanted_is_told_in_words() {
+    let server = Server::start(Vec::new(), 1);
+    let sentence = World::with_files().sentence(&server.url("/index.json").replace("http://", "https://"));
+    assert!(sentence.contains("no TLS is spoken at that port; if it offers plain HTTP, write http://"), "{sentence}");
+}
+
+#[test]
 fn slow_servers_are_given_up_in_time_at_every_stage() {
     let silent = BadServer::start(|_, _| std::thread::sleep(Duration::from_secs(20)));
     let drip = BadServer::start(|stream, _| {

@@ -14,6 +14,8 @@ pub const SERVICE_FUNCTIONS_MAX: usize = 64;
 pub const SERVICE_USES_MAX: usize = 64;
 /// Calls of one instance that wait for their answer.
 pub const SERVICE_CALLS_MAX: u32 = 1_024;
+/// Bytes of arguments and answers that wait to be carried, of all calls of one instance.
+pub const SERVICE_WAITING_BYTES_MAX: usize = 8 << 20;
 /// Calls within calls: one module serves another one, which asks a third.
 pub const SERVICE_DEPTH_MAX: u32 = 8;
 /// Longest time that a caller waits for its answer.
@@ -98,6 +100,8 @@ pub const STORAGE_WAITING_BYTES_MAX: usize = 64 << 20;
 pub const STORAGE_FLUSH_PERIOD: Duration = Duration::from_millis(200);
 /// Files of one instance: their index is in memory, some 150 bytes each.
 pub const FILES_MAX: usize = 65_536;
+/// Files that make room in one call for what is written; when that is not enough, the call fails.
+pub const FILES_EVICTED_MAX: usize = 256;
 /// Bytes of one part of a file: what is read or written at once.
 pub const FILE_PART_BYTES: usize = 64 * 1024;
 /// Bytes of a file that are read in one call.

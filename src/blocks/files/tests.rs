@@ -107,3 +107,23 @@ fn names_and_numbers_are_bounded() {
     assert_eq!(files.list("a/", "a/1").map(|(name, _)| name).collect::<Vec<_>>(), ["a/2"]);
     assert_eq!(files.read("b", 0, 5), Ok(Some(vec![])));
 }
+
+#[test]
+fn a_large_write_does_not_look_for_room_among_small_files_for_ever() {
+    let (_, mut files) = files(1 << 20);
+    for i in 0..2_000 {
+        put(&mut files, &format!("small{i}"), b"x").unwrap();
+    }
+    let id = files.begin("large", false).unwrap();
+    assert!(matches!(files.put(id, &content(900_000)), Err(FileError::Storage(StorageError::Full { .. }))));
+    assert_eq!(files.list("small", "").count(), 2_000 - FILES_EVICTED_MAX, "so many made room");
+    let kept = files.begin("kept", true).unwrap();
+    files.end(kept).unwrap();
+    for _ in 0..20 {
+        if put(&mut files, "large", &content(900_000)).is_ok() {
+            break;
+        }
+    }
+    assert_eq!(files.bytes("large"), Some(900_000), "in the end there is room");
+    assert_eq!(files.bytes("kept"), Some(0), "but not that of what is kept");
+}

@@ -3,6 +3,9 @@
 /// Used bytes that are kept at the front before the rest moves there.
 const USED_BYTES_MAX: usize = 64 * 1024;
 
+/// Room that is kept while there is nothing in it.
+const KEPT_BYTES_MAX: usize = 1024;
+
 /// Bytes that came and are not used yet.
 #[derive(Debug, Default)]
 pub(super) struct Input {
@@ -19,6 +22,11 @@ impl Input {
         &self.bytes[self.used..]
     }
 
+    /// Bytes of memory that it takes.
+    pub(super) fn capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.used == self.bytes.len()
     }
@@ -27,6 +35,10 @@ impl Input {
         self.used += count;
         assert!(self.used <= self.bytes.len(), "no more is used than came");
         if self.used == self.bytes.len() {
+            // Of many idle connections none keeps the room of its longest request.
+            if self.bytes.capacity() > KEPT_BYTES_MAX {
+                self.bytes = Vec::new();
+            }
             self.bytes.clear();
             self.used = 0;
         } else if self.used > USED_BYTES_MAX {

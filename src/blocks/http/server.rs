@@ -161,7 +161,10 @@ impl ServerConnection {
     #[must_use]
     pub fn wants_input(&self) -> bool {
         match &self.phase {
-            Phase::Head(_) | Phase::Discard(..) | Phase::Linger => !self.input_ended,
+            // Requests that wait for their turn are left with the peer: one that does not read its answers would otherwise
+            // have no end of them kept here.
+            Phase::Head(_) => !self.input_ended && self.input.bytes().len() < self.limits.head.bytes_max,
+            Phase::Discard(..) | Phase::Linger => !self.input_ended,
             Phase::Exchange(exchange) => exchange.waits_since.is_some() && !self.input_ended,
             Phase::Over { .. } => false,
         }
@@ -171,6 +174,18 @@ impl ServerConnection {
     #[must_use]
     pub fn input_bytes_max(&self) -> usize {
         if matches!(self.phase, Phase::Head(_)) { HEAD_READ_BYTES_MAX } else { HTTP_READ_BYTES_MAX }
+    }
+
+    /// Bytes that it holds of what came and of what is to be sent.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        self.input.capacity() + self.output.capacity()
+    }
+
+    /// Whether it waits for a head, or for the rest of one.
+    #[must_use]
+    pub fn reads_head(&self) -> bool {
+        matches!(self.phase, Phase::Head(_))
     }
 
     /// Since when it has had nothing to do; `None` while a request comes or is answered.

@@ -131,7 +131,13 @@ impl Sources {
         config: Option<PathBuf>,
         data: Option<PathBuf>,
     ) -> Result<Sources, CliError> {
-        let path = control.clone().unwrap_or_else(control::default_path);
+        let config = match config {
+            Some(path) => Some(FileConfig::read(&path).map_err(CliError::Failure)?.live()?),
+            None => None,
+        };
+        // The configuration that was named says which node is meant; it need not run.
+        let of_file = config.as_ref().and_then(|config| config.control.clone());
+        let path = control.clone().or(of_file).unwrap_or_else(control::default_path);
         match client::ask(&path, &Request::Places) {
             Ok(value) => {
                 let places: Places = serde_json::from_value(value).map_err(CliError::failure)?;
@@ -144,7 +150,7 @@ impl Sources {
             Err(error) => return Err(CliError::failure(error)),
         }
         let config = match config {
-            Some(path) => FileConfig::read(&path).map_err(CliError::Failure)?.live()?,
+            Some(config) => config,
             None if Path::new(CONFIG_PATH).is_file() => {
                 FileConfig::read(Path::new(CONFIG_PATH)).map_err(CliError::Failure)?.live()?
             }
@@ -167,11 +173,9 @@ impl Sources {
         Installed::open(&self.places.data.join(FOLDER)).map_err(CliError::failure)
     }
 
-    /// Tells the running node, if there is one. Whether there is.
-    fn tell(&self, request: &Request) -> Result<bool, CliError> {
-        let Some(path) = &self.control else { return Ok(false) };
-        client::ask(path, request).map_err(CliError::failure)?;
-        Ok(true)
+    /// Tells the running node, if there is one. What it says.
+    fn tell(&self, request: &Request) -> Result<Option<serde_json::Value>, CliError> {
+        self.control.as_ref().map(|path| client::ask(path, request).map_err(CliError::failure)).transpose()
     }
 }
 
@@ -223,22 +227,23 @@ impl Install {
         keep(&plan, decided.as_ref(), &mut installed)?;
         let name = plan.root.module.manifest.name.clone();
         let told = sources.tell(&Request::Install { name });
-        let is_running = match told {
-            Ok(is_running) => is_running,
+        let answer = match told {
+            Ok(answer) => answer,
             Err(error) => {
                 installed.list = before;
                 installed.commit().map_err(CliError::failure)?;
                 return Err(error);
             }
         };
-        self.report(&plan, decided.as_ref(), is_running, out)
+        self.report(&plan, decided.as_ref(), answer.as_ref(), out)
     }
 
     /// A repository that lost its newest packages, or hides them, must not take a node back unseen.
     fn refuse_older(&self, plan: &Plan, installed: &Installed) -> Result<(), CliError> {
         let manifest = &plan.root.module.manifest;
         let old = installed.list.modules.get(&manifest.name).map(|old| &old.version);
-        let is_named = self.what.contains(['@', '/']) || self.what.ends_with(".nsm");
+        // A file, or exactly one version; a range is no word for going back.
+        let is_named = self.what.contains("@=") || self.what.contains('/') || self.what.ends_with(".nsm");
         match old.filter(|old| **old > manifest.version && !is_named) {
             Some(old) => Err(CliError::Failure(format!(
                 "{0} {1} is offered, and {0} {old} is installed; to go back, write {0}@={1}",
@@ -321,16 +326,19 @@ impl Install {
         &self,
         plan: &Plan,
         decided: Option<&Decided>,
-        is_running: bool,
+        answer: Option<&serde_json::Value>,
         out: &mut dyn Write,
     ) -> Result<(), CliError> {
         let manifest = &plan.root.module.manifest;
         let withheld = decided.map(|decided| decided.withheld.clone()).unwrap_or_default();
+        let is_running = answer.is_some();
+        let note = answer.and_then(|answer| answer["note"].as_str());
         if self.json {
             let told = serde_json::json!({
                 "name": manifest.name, "version": manifest.version, "sha256": plan.root.packed.digest_hex(),
                 "publisher": plan.root.publisher, "libraries": plan.versions, "running": is_running,
                 "granted": decided.map(|decided| decided.grant.allowed.sentences()), "not_granted": withheld,
+                "note": note,
             });
             return Ok(writeln!(out, "{told:#}")?);
         }
@@ -340,6 +348,9 @@ impl Install {
             (false, false) => "and will run when the node does",
         };
         writeln!(out, "{} {} is installed, {when}", manifest.name, manifest.version)?;
+        if let Some(note) = note {
+            writeln!(out, "{note}")?;
+        }
         if !withheld.is_empty() {
             writeln!(out, "It asks for these too, and did not get them (--ask-again decides anew):")?;
             withheld.iter().try_for_each(|line| writeln!(out, "  - {line}"))?;

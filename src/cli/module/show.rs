@@ -5,12 +5,13 @@ use std::path::PathBuf;
 
 use argh::FromArgs;
 
+use crate::base::text::plain;
 use crate::cli::CliError;
 use crate::cli::module::install::{Sources, publisher_line};
 use crate::container::plain::{self, Wish};
 use crate::container::properties::Properties;
 use crate::drivers::live::installed::InstalledModule;
-use crate::drivers::live::installer::{Belief, Found, Installer};
+use crate::drivers::live::installer::{Belief, Found, InstallError, Installer};
 
 #[derive(FromArgs)]
 /// list the modules that repositories offer
@@ -119,8 +120,11 @@ pub(in crate::cli) struct Info {
 impl Search {
     pub(in crate::cli) fn run(self, out: &mut dyn Write) -> Result<(), CliError> {
         let sources = Sources::find(self.control, self.config, None)?;
-        let installer =
-            Installer::open(&sources.repositories(self.from), sources.places.ca).map_err(CliError::failure)?;
+        let places = sources.repositories(self.from);
+        if places.is_empty() {
+            return Err(CliError::failure(InstallError::NoRepository));
+        }
+        let installer = Installer::open(&places, sources.places.ca).map_err(CliError::failure)?;
         let mut found: Vec<_> = installer.offered().filter(|(entry, _)| entry.is_about(&self.words)).collect();
         found.sort_by(|(a, _), (b, _)| (&a.name, &b.version).cmp(&(&b.name, &a.version)));
         if self.json {
@@ -139,7 +143,11 @@ impl Search {
             writeln!(out, "  {publisher}, at {place}")?;
         }
         if found.is_empty() {
-            return Err(CliError::Failure("nothing that is offered has these words in it".to_owned()));
+            let text = match self.words.as_slice() {
+                [] => format!("{} offers nothing", places.join(", ")),
+                words => format!("nothing that {} offers has \"{}\" in it", places.join(", "), words.join("\" and \"")),
+            };
+            return Err(CliError::Failure(text));
         }
         Ok(())
     }
@@ -167,15 +175,13 @@ pub(in crate::cli::module) fn text_of(found: &Found, properties: Option<&Propert
     let kind = if manifest.library { ", a library" } else { "" };
     let mut text = format!("{} {}{kind}: {}\n", manifest.name, manifest.version, manifest.summary);
     if !manifest.authors.is_empty() {
-        text.push_str(&format!("by {}\n", manifest.authors.join(", ")));
+        text.push_str(&format!("by {}\n", plain(&manifest.authors.join(", "))));
     }
     if !manifest.licence.is_empty() {
-        text.push_str(&format!("licence {}\n", manifest.licence));
+        text.push_str(&format!("licence {}\n", plain(&manifest.licence)));
     }
     text.push_str(&format!("{} bytes, SHA-256 {}\n", found.packed.bytes.len(), found.packed.digest_hex()));
     text.push_str(&publisher_line(found));
-    // What manifests hold goes to a terminal, which must not take it for commands.
-    let mut text: String = text.chars().map(|c| if c.is_control() && c != '\n' { ' ' } else { c }).collect();
     text.push('\n');
     if !manifest.library {
         text.push_str(&wish_of(found, properties).text());
@@ -243,8 +249,11 @@ fn info_of(name: &str, module: &InstalledModule) -> String {
     }
     text.push_str(&format!("SHA-256 {}\n", module.sha256));
     let grant = &module.grant;
-    let packets = grant.filters.iter().map(|filter| format!("see these packets: {filter}"));
-    let lines: Vec<String> = packets.chain(grant.allowed.sentences()).collect();
+    let mut lines: Vec<String> = plain::seen(&grant.filters, grant.sees).collect();
+    if !lines.is_empty() {
+        lines.extend(plain::deeds(grant.changes, grant.drops));
+    }
+    lines.extend(grant.allowed.sentences());
     let heading = if lines.is_empty() { "It may do nothing but run, and use at most:\n" } else { "It may:\n" };
     text.push_str(heading);
     lines.iter().for_each(|line| text.push_str(&format!("  - {line}\n")));

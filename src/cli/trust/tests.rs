@@ -1,4 +1,5 @@
 use super::*;
+use crate::container::manifest::Limits;
 
 const KEY: &str = "19bf44096984cdfe8541bac167dc3b96c85086aa30b6b6cb0c5c38ad703166e1";
 
@@ -31,6 +32,20 @@ fn options_describe_a_requester() {
         "5",
         "--timers",
         "7",
+        "--storage",
+        "1G",
+        "--sockets",
+        "8",
+        "--tasks",
+        "9",
+        "--cpu-share-percent",
+        "10",
+        "--bandwidth-in",
+        "1000000",
+        "--bandwidth-out",
+        "2000000",
+        "--flows",
+        "11",
         "--lifetime",
         "2h",
         "--instances",
@@ -43,7 +58,19 @@ fn options_describe_a_requester() {
     ]);
     let full = full.unwrap();
     assert_eq!(full.packages, ["monitor", "nat-*"]);
-    assert_eq!((full.memory_bytes, full.cpu_ms_per_call, full.timers), (32 << 20, 5, 7));
+    let limits = Limits {
+        memory_bytes: 32 << 20,
+        cpu_ms_per_call: 5,
+        cpu_share_percent: 10,
+        storage_bytes: 1 << 30,
+        bandwidth_in: 1_000_000,
+        bandwidth_out: 2_000_000,
+        timers: 7,
+        sockets: 8,
+        tasks: 9,
+        flows: 11,
+    };
+    assert_eq!(full.limits, limits);
     assert_eq!((full.instances, full.package_bytes, full.probe), (9, 65_536, false));
     assert_eq!((span_text(full.lifetime), joined(&full.permissions)), ("2h".to_owned(), "drop, inject".to_owned()));
     assert_eq!((joined(&full.urls), joined(&full.notify)), ("https://example.org/".to_owned(), "http://h/".to_owned()));
@@ -59,6 +86,9 @@ fn a_wrong_option_is_named_with_its_value_and_the_remedy() {
         ("--urls", "ftp://h/", "only http"),
         ("--package-bytes", "big", "1M"),
         ("--cpu-ms-per-call", "0", "from 1"),
+        ("--storage", "2T", "0 to 1T"),
+        ("--cpu-share-percent", "101", "from 1 to 100"),
+        ("--flows", "0", "from 1"),
     ] {
         let error = requester(&["--name", "a", "--key", KEY, option, value]).unwrap_err();
         assert!(error.starts_with(option) && error.contains(part), "{error}");

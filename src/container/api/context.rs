@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::base::filter::address_of;
 use crate::base::id::FlowId;
 use crate::base::limits::{MODULE_REPORT_BYTES_MAX, PACKET_BYTES_MAX, UPDATE_STATE_BYTES_MAX};
 use crate::base::time::Instant;
@@ -145,6 +146,12 @@ pub(crate) fn inject(host: &Host, arguments: &Arguments<'_>) -> Result<Answer, S
         return Err(format!("the packet has {} bytes; it may have {PACKET_BYTES_MAX}", bytes.len()));
     }
     let header = Header::parse(bytes, false).map_err(malformed)?;
+    let source = address_of(header.source, header.ip_version).to_canonical();
+    if let Err(refusal) = host.allowed.check(&Use::AnswerFor(source))
+        && !host.is_own(source)
+    {
+        return Err(refusal.to_string());
+    }
     let mut bytes = bytes[..header.end as usize].to_vec();
     complete_checksums(&mut bytes, &header);
     host.effects.borrow_mut().add(Effect::Send { bytes, to })?;

@@ -35,7 +35,16 @@ pub(crate) struct Http {
     clients: BTreeMap<u32, ClientConnection>,
     /// The timer that looks for what takes too long, while there are connections.
     tick: Option<u32>,
+    /// Bytes that all connections hold together.
+    held: usize,
+    /// What they may hold: [`HTTP_HELD_PART`] of the instance's memory.
+    held_max: usize,
+    /// Connections whose heads were not read because there was no room.
+    starved: bool,
 }
+
+/// Which part of `limits.memory_bytes` the requests may take that are kept outside of the VM: one in so many.
+const HTTP_HELD_PART: u64 = 4;
 
 struct Server {
     limits: ServerLimits,
@@ -54,6 +63,8 @@ struct Connection {
     /// Since when there has been no room for more of a response.
     full_since: Option<Instant>,
     told_finish: bool,
+    /// What of [`Http::held`] is its own.
+    held: usize,
 }
 
 /// The time of the call at hand.
@@ -88,7 +99,7 @@ const SERVER_LIMITS: ServerLimits = ServerLimits {
 /// Something happened to a socket. `keys` are what may wait for it; answers what is to be woken in their place.
 pub(crate) fn happened(host: &Host, number: u32, keys: Keys) -> Keys {
     let mut http = host.http.borrow_mut();
-    if http.servers.is_empty() && http.connections.is_empty() {
+    if !http.has_servers() {
         return keys;
     }
     let mut sockets = host.sockets.borrow_mut();
@@ -134,8 +145,15 @@ pub(crate) fn tick(host: &Host) -> Keys {
         woken.extend(http.pump(&mut sockets, clock, number));
     }
     let count = http.connections.len() + http.servers.len() + http.clients.len();
-    if count >= host.manifest.limits.sockets as usize {
+    let starved = std::mem::take(&mut http.starved);
+    if starved || count >= host.manifest.limits.sockets as usize {
         http.make_room(&mut sockets, clock);
+    }
+    if starved {
+        let numbers: Vec<u32> = http.connections.keys().copied().collect();
+        for number in numbers {
+            woken.extend(http.pump(&mut sockets, clock, number));
+        }
     }
     drop(sockets);
     http.keep_ticking(host);
@@ -148,13 +166,29 @@ pub(crate) fn is_tick(host: &Host, timer: u32) -> bool {
 }
 
 impl Http {
+    /// No servers yet. The instance may use so much memory.
+    pub(crate) fn new(memory_bytes: u64) -> Http {
+        Http { held_max: (memory_bytes / HTTP_HELD_PART) as usize, ..Http::default() }
+    }
+
+    /// Bytes that the connections of its servers hold, outside of the VM.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.held
+    }
+
+    /// Whether there is a server, or was one whose connections go on.
+    pub(crate) fn has_servers(&self) -> bool {
+        !(self.servers.is_empty() && self.connections.is_empty())
+    }
+
     /// Takes in all streams that the listener has accepted.
     fn accept(&mut self, sockets: &mut Sockets, clock: Clock, listener: u32) -> Keys {
         let mut woken = Keys::new();
         let Some(limits) = self.servers.get(&listener).map(|server| server.limits) else { return woken };
         while let Some(stream) = sockets.accept(listener) {
             let machine = ServerConnection::new(limits, clock.now);
-            let connection = Connection { listener, machine, head: None, full_since: None, told_finish: false };
+            let connection =
+                Connection { listener, machine, head: None, full_since: None, told_finish: false, held: 0 };
             self.connections.insert(stream, connection);
             woken.extend(self.pump(sockets, clock, stream));
         }
@@ -175,7 +209,11 @@ impl Http {
             let Some(connection) = self.connections.get_mut(&number) else { return woken };
             let was_reading = connection.machine.request_number().is_some();
             let mut moved = false;
-            if connection.machine.wants_input() {
+            // Those who send heads have to wait while others hold all the room that there is.
+            let wants_input = connection.machine.wants_input();
+            let has_room = self.held < self.held_max || !connection.machine.reads_head();
+            self.starved |= wants_input && !has_room;
+            if wants_input && has_room {
                 match sockets.take_received(number, connection.machine.input_bytes_max()) {
                     Taken::Bytes(bytes) => {
                         connection.machine.receive(clock.now, &bytes);
@@ -237,8 +275,21 @@ impl Http {
         if is_over {
             sockets.close(number, aborts);
             self.forget(number);
+        } else {
+            self.weigh(number);
         }
         !is_over
+    }
+
+    /// Counts what a connection holds now.
+    fn weigh(&mut self, number: u32) {
+        let Some(connection) = self.connections.get_mut(&number) else { return };
+        if connection.machine.reads_head() {
+            connection.head = None;
+        }
+        let head = connection.head.as_ref().map_or(0, |head| head.fields.head_bytes());
+        let held = CONNECTION_BYTES + connection.machine.held_bytes() + head;
+        self.held = self.held + held - std::mem::replace(&mut connection.held, held);
     }
 
     /// A stream broke. Whoever waits for it is woken.
@@ -250,6 +301,7 @@ impl Http {
 
     fn forget(&mut self, number: u32) {
         let Some(connection) = self.connections.remove(&number) else { return };
+        self.held -= connection.held;
         if let Some(server) = self.servers.get_mut(&connection.listener) {
             server.ready.retain(|other| *other != number);
         }
@@ -289,6 +341,9 @@ impl Http {
         }
     }
 }
+
+/// Bytes of a connection without what it holds, about.
+const CONNECTION_BYTES: usize = 512;
 
 /// Bounds that a module may ask for.
 fn head_bytes(wish: f64) -> Result<usize, String> {

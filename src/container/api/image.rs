@@ -15,7 +15,8 @@ pub(crate) const BLOCK: Block = Block {
     summary: "Pictures: decode, draw, encode.",
     about: "Reads PNG, JPEG, GIF (its first picture) and WebP; writes PNG, JPEG and WebP. One call does all, and keeps no pixels. It \
             needs CPU time: about 0.1 ms for 1,000 pixels that are read, changed and written. A call that would take longer than \
-            `limits.cpu_ms_per_call` is refused before it begins; the node waits meanwhile, so make pictures small. At most \
+            `limits.cpu_ms_per_call`, or more memory at once than `limits.memory_bytes`, is refused before it begins; the node \
+            waits meanwhile, so make pictures small. At most \
             4,194,304 pixels, and 8,192 to a side. Colours are `#rrggbb` or `#rrggbbaa`. Letters are those of Latin-1, others \
             are drawn as `?`.",
     types: "export type ImageInfo = { format: string, width: number, height: number }\n\
@@ -169,18 +170,26 @@ fn make(host: &Host, arguments: &Arguments<'_>, start: &Start<'_>, at: std::ffi:
     while others.len() < IMAGE_PICTURES_MAX && !arguments.is_nil(at + 2 + others.len() as std::ffi::c_int) {
         others.push(arguments.bytes(at + 2 + others.len() as std::ffi::c_int, "picture")?);
     }
-    let cost_ns = match image::cost_ns(start, &others, &steps) {
-        Ok(cost_ns) => cost_ns,
+    let cost = match image::cost(start, &others, &steps) {
+        Ok(cost) => cost,
         Err(problem) => return Ok(Answer::Value(json!([problem]))),
     };
-    let (cost_ms, max_ms) = (cost_ns / 1_000_000, host.manifest.limits.cpu_ms_per_call);
+    let limits = &host.manifest.limits;
+    let (cost_ms, max_ms) = (cost.ns / 1_000_000, limits.cpu_ms_per_call);
     if cost_ms >= max_ms {
         return Err(format!(
             "this would take about {cost_ms} ms; limits.cpu_ms_per_call is {max_ms}: raise it in module.toml, or make the \
              picture smaller"
         ));
     }
-    host.guard().charge(cost_ns * SAFEPOINTS_PER_MS / 1_000_000);
+    if cost.bytes > limits.memory_bytes {
+        return Err(format!(
+            "this would take about {} bytes of memory; limits.memory_bytes is {}: raise it in module.toml, or make the \
+             picture smaller",
+            cost.bytes, limits.memory_bytes
+        ));
+    }
+    host.guard().charge(cost.ns * SAFEPOINTS_PER_MS / 1_000_000);
     let quality = output.quality.unwrap_or(80.0).clamp(1.0, 100.0) as u8;
     Ok(match image::edit(start, &others, &steps, format, quality) {
         Ok(bytes) => Answer::Bytes(bytes),

@@ -7,7 +7,7 @@ pub(crate) const BLOCK: Block = Block {
     name: "lru",
     summary: "A bounded map: what was not used for longest makes room.",
     about: "A stranger who sends packets decides how many keys there are: bound every table. Here a bound is by count, by bytes \
-            that you say for each value, and by age. Every call takes the same time, however much is in it.",
+            that you say for each value, and by age. Every call but `keys` takes the same time, however much is in it.",
     types: "export type LruBounds = { count: number?, bytes: number?, seconds: number? }\n\
             export type Lru<K, V> = {\n  \
               get: (self: Lru<K, V>, key: K) -> V?,\n  \
@@ -17,7 +17,8 @@ pub(crate) const BLOCK: Block = Block {
               clear: (self: Lru<K, V>) -> (),\n  \
               count: (self: Lru<K, V>) -> number,\n  \
               bytes: (self: Lru<K, V>) -> number,\n  \
-              oldest: (self: Lru<K, V>) -> (K?, V?),\n\
+              oldest: (self: Lru<K, V>) -> (K?, V?),\n  \
+              keys: (self: Lru<K, V>, max: number?) -> { K },\n\
             }",
     items: &[
         item(
@@ -37,6 +38,11 @@ pub(crate) const BLOCK: Block = Block {
         item("Lru.clear", "(self: Lru<K, V>) -> ()", "Takes all out."),
         item("Lru.count", "(self: Lru<K, V>) -> number", "How many values there are; `bytes`: how many bytes."),
         item("Lru.oldest", "(self: Lru<K, V>) -> (K?, V?)", "What would make room next."),
+        item(
+            "Lru.keys",
+            "(self: Lru<K, V>, max: number?) -> { K }",
+            "The keys, the one used last first, at most `max` (1,024 if not given). Their places stay: `peek` gives the values.",
+        ),
     ],
     example: "local lru = require(\"@netserv/lru\")\n\
               local M = {}\n\
@@ -47,6 +53,7 @@ pub(crate) const BLOCK: Block = Block {
                 assert(names:get(\"a\") == 1)\n  \
                 names:set(\"c\", 3)\n  \
                 assert(names:get(\"b\") == nil and names:count() == 2)\n  \
+                assert(table.concat(names:keys(), \" \") == \"c a\")\n  \
                 ctx:log(\"info\", \"done\")\n\
               end\n\
               return M\n",

@@ -15,7 +15,7 @@ pub(crate) const BLOCK: Block = Block {
     name: "metrics",
     summary: "Numbers for monitoring: gauges, counters, histograms.",
     about: "A running node shows them in the text format of Prometheus: `netserv metrics`. Each has the label `instance`. A name is \
-            letters, digits and `_`. At most 1,024 metrics in all, each set of labels counted, so never make a label of what \
+            letters, digits and `_`. At most 1,024 metrics in all, each set of labels counted, and of histograms each bound, so never make a label of what \
             strangers send. They begin anew when the instance is started again. Counters of the manifest (`ctx:counter`) are \
             faster, and shown as well.",
     types: "export type Labels = { [string]: string }\n\

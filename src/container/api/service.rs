@@ -31,7 +31,7 @@ pub(crate) const BLOCK: Block = Block {
             with the version of its interface, or under `[uses]` with the versions that will do. A call waits for its \
             answer, so only a task may call; from a handler, `spawn` one. Arguments and results are copied: nil, truth \
             values, numbers, strings, buffers, and tables of those, 256 KiB in all. The function runs in its own module, \
-            as a task with that module's limits; its time counts for the caller. An error in it is raised at the caller, \
+            as a task with that module's limits; its CPU time until it first waits counts for the caller. An error in it is raised at the caller, \
             as are: that nobody provides the service, that the provider was stopped, that there was no answer in 10 \
             seconds, more than 8 calls one within the other.",
     types: "export type Provided = { withdraw: (self: Provided) -> () }\n\

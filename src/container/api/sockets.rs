@@ -35,17 +35,13 @@ mod stream;
 mod tests;
 mod udp;
 
-/// What an instance moved through its sockets so far.
+/// What was lost or held back because there was no room, since it was last asked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct SocketUsage {
-    /// Bytes of streams and datagrams that came.
-    pub(crate) bytes_in: u64,
-    /// Bytes of streams and datagrams that were given to the driver.
-    pub(crate) bytes_out: u64,
-    pub(crate) datagrams_in: u64,
-    pub(crate) datagrams_out: u64,
-    /// Datagrams that found no room, in either direction, or came from strangers; streams that found no place.
-    pub(crate) dropped: u64,
+pub(crate) struct Dropped {
+    /// Datagrams, in either direction.
+    pub(crate) datagrams: u64,
+    /// Streams that found no place in the table, and times that a listener had to wait for one.
+    pub(crate) sockets: u64,
 }
 
 /// How far a socket is.
@@ -84,7 +80,7 @@ pub(crate) fn write_key(number: u32) -> f64 {
 pub(crate) struct Sockets {
     instance: InstanceId,
     count_max: usize,
-    /// Bytes that may wait to be read in all streams together.
+    /// Bytes that may wait to be read in all streams together, and so many to be sent that they have no room for.
     waiting_bytes_max: u64,
     next_number: u32,
     sockets: BTreeMap<u32, Socket>,
@@ -92,7 +88,7 @@ pub(crate) struct Sockets {
     outputs: VecDeque<NetOutput>,
     /// Streams and listeners that have something for the driver.
     dirty: VecDeque<u32>,
-    usage: SocketUsage,
+    dropped: Dropped,
     /// What names resolved to.
     pub(crate) names: Names,
 }
@@ -132,15 +128,14 @@ impl Sockets {
             sockets: BTreeMap::new(),
             outputs: VecDeque::new(),
             dirty: VecDeque::new(),
-            usage: SocketUsage::default(),
+            dropped: Dropped::default(),
             names: Names::default(),
         }
     }
 
-    /// What was moved so far.
-    #[allow(dead_code, reason = "for the ledger")]
-    pub(crate) fn usage(&self) -> SocketUsage {
-        self.usage
+    /// What found no room since this was last asked.
+    pub(crate) fn take_dropped(&mut self) -> Dropped {
+        std::mem::take(&mut self.dropped)
     }
 
     /// How far a socket is.
@@ -237,9 +232,29 @@ impl Sockets {
         }
         stream.write(bytes)?;
         let room = stream.room() > 0;
-        self.usage.bytes_out += bytes.len() as u64;
         self.mark(number);
         Ok(room)
+    }
+
+    /// Whether a stream may be given so much at once that it has no room for.
+    ///
+    /// # Errors
+    ///
+    /// When all that waits to be sent would be more than the instance may use of memory.
+    pub(crate) fn may_write(&self, number: u32, bytes: usize) -> Result<(), String> {
+        let excess = |socket: &Socket| if let Kind::Stream(stream) = &socket.kind { stream.excess() } else { 0 };
+        let more = bytes.saturating_sub(self.room(number)) as u64;
+        if more == 0 {
+            return Ok(());
+        }
+        let waiting: u64 = self.sockets.values().map(|socket| excess(socket) as u64).sum();
+        if waiting + more <= self.waiting_bytes_max {
+            return Ok(());
+        }
+        Err(format!(
+            "limit memory_bytes ({}) exceeded: too much waits for peers that do not read",
+            self.waiting_bytes_max
+        ))
     }
 
     /// Bytes that may be written before one should wait.
@@ -322,7 +337,6 @@ impl Sockets {
                 both()
             }
             (NetEvent::Received(bytes), Kind::Stream(stream)) => {
-                self.usage.bytes_in += bytes.len() as u64;
                 if stream.receive(bytes, high_water) {
                     self.mark(number);
                 }
@@ -330,14 +344,8 @@ impl Sockets {
             }
             (NetEvent::Datagrams(datagrams), Kind::Udp(udp)) => {
                 let was_empty = udp.is_empty();
-                for datagram in datagrams {
-                    if udp.receive(datagram) {
-                        self.usage.bytes_in += datagram.bytes.len() as u64;
-                        self.usage.datagrams_in += 1;
-                    } else {
-                        self.usage.dropped += 1;
-                    }
-                }
+                let lost = datagrams.iter().filter(|datagram| !udp.receive(datagram)).count();
+                self.dropped.datagrams += lost as u64;
                 if was_empty && !udp.is_empty() { Keys::from_slice(&[read_key(number)]) } else { Keys::new() }
             }
             (NetEvent::Drained, Kind::Stream(stream)) => {
@@ -371,7 +379,7 @@ impl Sockets {
         let has_room = self.sockets.len() < self.count_max;
         let is_listener = matches!(self.sockets.get(&listener).map(|socket| &socket.kind), Some(Kind::Listener(_)));
         if !has_room || !is_listener {
-            self.usage.dropped += 1;
+            self.dropped.sockets += 1;
             self.outputs.push_back(NetOutput::Close { socket: stream, abort: true });
             return Keys::new();
         }
@@ -390,7 +398,9 @@ impl Sockets {
         let Some(Kind::Listener(listener)) = self.sockets.get_mut(&number).map(|socket| &mut socket.kind) else {
             return;
         };
-        listener.is_paused = is_full || listener.accepted.len() >= SOCKET_BACKLOG_MAX;
+        let waited =
+            std::mem::replace(&mut listener.is_paused, is_full || listener.accepted.len() >= SOCKET_BACKLOG_MAX);
+        self.dropped.sockets += u64::from(is_full && !waited);
         if listener.is_paused != listener.told_paused {
             self.mark(number);
         }

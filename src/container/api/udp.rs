@@ -88,7 +88,8 @@ fn send(host: &Host, arguments: &Arguments<'_>) -> Result<Answer, String> {
     let (number, bytes) = (tcp::socket(arguments, 1)?, arguments.bytes(2, "bytes")?);
     let to = SocketAddr::new(tcp::address(arguments, 3, "address")?, tcp::port(arguments, 4, 1)?);
     let from = if arguments.is_nil(5) { None } else { Some(tcp::address(arguments, 5, "from")?) };
-    host.sockets.borrow_mut().send(&host.allowed, number, bytes, to, from).map(Answer::Truth)
+    let is_own = |address| host.is_own(address);
+    host.sockets.borrow_mut().send(&host.allowed, &is_own, number, bytes, to, from).map(Answer::Truth)
 }
 
 /// `take(socket)`: bytes, address and port, or nil.

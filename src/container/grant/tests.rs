@@ -40,12 +40,7 @@ fn a_later_version_gets_no_more_than_was_granted() {
     let wish = Grant::of(&new, &Properties::default(), true).unwrap();
     assert_eq!(
         old.lacks(&wish),
-        [
-            "see other packets",
-            "see whole packets",
-            "change more of packets",
-            "use more memory, time, storage or bandwidth"
-        ]
+        ["see other packets", "see whole packets", "change more of packets", "use 64M of memory"]
     );
     let source = crate::container::source::ModuleSource::default();
     let module = Module::of_parts(new, source);

@@ -5,7 +5,7 @@ use super::*;
 use crate::base::packet::Offload;
 use crate::base::time::WallTime;
 use crate::container::manifest::Limits;
-use crate::container::permissions::Permissions;
+use crate::container::permissions::{Permissions, Text};
 use crate::container::source::ModuleSource;
 use crate::container::surroundings::{CpuGuard, FlowView};
 
@@ -72,7 +72,11 @@ fn manifest() -> Manifest {
         changes: Changes::Length,
         drops: true,
         passes_on_fault: true,
-        permissions: Permissions { inject: true, ..Permissions::default() },
+        permissions: Permissions {
+            inject: true,
+            answer_for: vec![Text::Written("any".to_owned())],
+            ..Permissions::default()
+        },
         optional_permissions: Permissions::default(),
         requires: BTreeMap::new(),
         provides: BTreeMap::new(),

@@ -26,6 +26,10 @@ pub(crate) struct LimitKey {
     pub(crate) max: u64,
     /// What holds when the manifest says nothing.
     pub(crate) default: u64,
+    /// Reads it.
+    pub(crate) of: fn(&Limits) -> u64,
+    /// Writes it; the value is at most `max`.
+    pub(crate) set: fn(&mut Limits, u64),
 }
 
 /// All keys of `[limits]`: what a manifest may say, and what `docs/api/limits.md` shows.
@@ -36,6 +40,8 @@ pub(crate) const LIMIT_KEYS: &[LimitKey] = &[
         min: MODULE_MEMORY_MIN,
         max: MODULE_MEMORY_MAX,
         default: MODULE_MEMORY_DEFAULT,
+        of: |limits| limits.memory_bytes,
+        set: |limits, value| limits.memory_bytes = value,
     },
     LimitKey {
         key: "cpu_ms_per_call",
@@ -43,6 +49,8 @@ pub(crate) const LIMIT_KEYS: &[LimitKey] = &[
         min: 1,
         max: MODULE_CALL_MAX.as_millis() as u64,
         default: MODULE_CALL_DEFAULT.as_millis() as u64,
+        of: |limits| limits.cpu_ms_per_call,
+        set: |limits, value| limits.cpu_ms_per_call = value,
     },
     LimitKey {
         key: "cpu_share_percent",
@@ -50,6 +58,8 @@ pub(crate) const LIMIT_KEYS: &[LimitKey] = &[
         min: 1,
         max: MODULE_CPU_SHARE_MAX as u64,
         default: MODULE_CPU_SHARE_DEFAULT as u64,
+        of: |limits| limits.cpu_share_percent.into(),
+        set: |limits, value| limits.cpu_share_percent = value as u32,
     },
     LimitKey {
         key: "storage_bytes",
@@ -58,6 +68,8 @@ pub(crate) const LIMIT_KEYS: &[LimitKey] = &[
         min: 0,
         max: MODULE_STORAGE_MAX,
         default: 0,
+        of: |limits| limits.storage_bytes,
+        set: |limits, value| limits.storage_bytes = value,
     },
     LimitKey {
         key: "bandwidth_in",
@@ -65,6 +77,8 @@ pub(crate) const LIMIT_KEYS: &[LimitKey] = &[
         min: 0,
         max: MODULE_BANDWIDTH_MAX,
         default: 0,
+        of: |limits| limits.bandwidth_in,
+        set: |limits, value| limits.bandwidth_in = value,
     },
     LimitKey {
         key: "bandwidth_out",
@@ -72,6 +86,8 @@ pub(crate) const LIMIT_KEYS: &[LimitKey] = &[
         min: 0,
         max: MODULE_BANDWIDTH_MAX,
         default: 0,
+        of: |limits| limits.bandwidth_out,
+        set: |limits, value| limits.bandwidth_out = value,
     },
     LimitKey {
         key: "timers",
@@ -79,6 +95,8 @@ pub(crate) const LIMIT_KEYS: &[LimitKey] = &[
         min: 0,
         max: MODULE_TIMERS_MAX as u64,
         default: MODULE_TIMERS_DEFAULT as u64,
+        of: |limits| limits.timers.into(),
+        set: |limits, value| limits.timers = value as u32,
     },
     LimitKey {
         key: "sockets",
@@ -86,6 +104,8 @@ pub(crate) const LIMIT_KEYS: &[LimitKey] = &[
         min: 0,
         max: MODULE_SOCKETS_MAX as u64,
         default: MODULE_SOCKETS_DEFAULT as u64,
+        of: |limits| limits.sockets.into(),
+        set: |limits, value| limits.sockets = value as u32,
     },
     LimitKey {
         key: "tasks",
@@ -93,6 +113,8 @@ pub(crate) const LIMIT_KEYS: &[LimitKey] = &[
         min: 0,
         max: MODULE_TASKS_MAX as u64,
         default: MODULE_TASKS_DEFAULT as u64,
+        of: |limits| limits.tasks.into(),
+        set: |limits, value| limits.tasks = value as u32,
     },
     LimitKey {
         key: "flows",
@@ -100,8 +122,17 @@ pub(crate) const LIMIT_KEYS: &[LimitKey] = &[
         min: 1,
         max: MODULE_FLOWS_MAX as u64,
         default: MODULE_FLOWS_MAX as u64,
+        of: |limits| limits.flows.into(),
+        set: |limits, value| limits.flows = value as u32,
     },
 ];
+
+impl LimitKey {
+    /// The entry of a key that stands in the table.
+    fn of_key(key: &str) -> &'static LimitKey {
+        LIMIT_KEYS.iter().find(|limit| limit.key == key).expect("every limit stands in the table")
+    }
+}
 
 /// `[permissions]`, and `[permissions.optional]`, as serde reads them.
 #[derive(Deserialize, Default)]
@@ -159,26 +190,28 @@ pub(super) struct UseTable {
 
 impl Reader<'_> {
     pub(super) fn limits(&self, raw: &RawLimits) -> Result<Limits, ManifestError> {
-        let number = |key: &str, given: &Option<Spanned<i64>>| {
-            let limit = LIMIT_KEYS.iter().find(|limit| limit.key == key).expect("every limit stands in the table");
-            let Some(given) = given else { return Ok(limit.default) };
+        let given = [
+            ("memory_bytes", &raw.memory_bytes),
+            ("cpu_ms_per_call", &raw.cpu_ms_per_call),
+            ("cpu_share_percent", &raw.cpu_share_percent),
+            ("storage_bytes", &raw.storage_bytes),
+            ("bandwidth_in", &raw.bandwidth_in),
+            ("bandwidth_out", &raw.bandwidth_out),
+            ("timers", &raw.timers),
+            ("sockets", &raw.sockets),
+            ("tasks", &raw.tasks),
+            ("flows", &raw.flows),
+        ];
+        let mut limits = Limits::default();
+        for (key, given) in given {
+            let Some(given) = given else { continue };
+            let limit = LimitKey::of_key(key);
             let value = u64::try_from(*given.get_ref()).ok().filter(|value| (limit.min..=limit.max).contains(value));
             let remedy = || format!("write a number from {} to {}", limit.min, limit.max);
-            value.ok_or_else(|| self.wrong(given, &format!("limits.{key}"), given.get_ref(), remedy()))
-        };
-        let small = |key: &str, given: &Option<Spanned<i64>>| number(key, given).map(|value| value as u32);
-        Ok(Limits {
-            memory_bytes: number("memory_bytes", &raw.memory_bytes)?,
-            cpu_ms_per_call: number("cpu_ms_per_call", &raw.cpu_ms_per_call)?,
-            cpu_share_percent: small("cpu_share_percent", &raw.cpu_share_percent)?,
-            storage_bytes: number("storage_bytes", &raw.storage_bytes)?,
-            bandwidth_in: number("bandwidth_in", &raw.bandwidth_in)?,
-            bandwidth_out: number("bandwidth_out", &raw.bandwidth_out)?,
-            timers: small("timers", &raw.timers)?,
-            sockets: small("sockets", &raw.sockets)?,
-            tasks: small("tasks", &raw.tasks)?,
-            flows: small("flows", &raw.flows)?,
-        })
+            let value = value.ok_or_else(|| self.wrong(given, &format!("limits.{key}"), given.get_ref(), remedy()))?;
+            (limit.set)(&mut limits, value);
+        }
+        Ok(limits)
     }
 
     /// `path` is the table's name.

@@ -8,6 +8,7 @@ use toml::{Spanned, Value};
 use crate::base::limits::{
     MANIFEST_BYTES_MAX, MANIFEST_FILTERS_MAX, MODULE_COUNTERS_MAX, NAME_BYTES_MAX, PROPERTIES_MAX,
 };
+use crate::base::text::is_plain;
 use crate::container::manifest::asks::{RawLimits, RawPermissions, RawUse};
 use crate::container::manifest::rules::{Place, Term, filters};
 use crate::container::manifest::{API_VERSION, Changes, FilterRule, Manifest, ManifestError, Sees};
@@ -196,7 +197,7 @@ impl Reader<'_> {
     }
 
     fn sentence(&self, text: &Spanned<String>, key: &str) -> Result<(), ManifestError> {
-        let is_line = !text.get_ref().trim().is_empty() && !text.get_ref().contains(char::is_control);
+        let is_line = !text.get_ref().trim().is_empty() && is_plain(text.get_ref());
         let remedy = "write one sentence, on one line";
         if is_line { Ok(()) } else { Err(self.wrong(text, key, quoted(text.get_ref()), remedy)) }
     }

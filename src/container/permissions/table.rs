@@ -18,7 +18,8 @@ pub(crate) struct Permission {
 pub(crate) const PERMISSIONS: &[Permission] = &[
     Permission {
         key: "inject",
-        allows: "To send IP packets of its own: `ctx:inject`.",
+        allows: "To send IP packets of its own: `ctx:inject`. In the name of other addresses than the machine's it needs \
+                 `answer_for` as well.",
         values: "`true`",
         example: Use::Inject,
     },
@@ -48,7 +49,9 @@ pub(crate) const PERMISSIONS: &[Permission] = &[
     },
     Permission {
         key: "connect",
-        allows: "To connect to hosts, and to send datagrams to them.",
+        allows: "To connect to hosts, and to send datagrams to them. A rule for a name does not hold for addresses of the \
+                 machine itself; for those that are private to a site (10.0.0.0/8, fc00::/7 and the like) only if the name is \
+                 one of a site, too: a single word, or below `.local`, `.home.arpa`, `.internal`.",
         values: "`\"tcp:example.org:443\"`, `\"tcp:*.example.org:443\"`, `\"udp:192.0.2.0/24:3478\"`, \
                  `\"tcp:[2001:db8::1]:80\"`, `\"tcp:*:*\"`.",
         example: Use::Connect(Transport::Tcp, "example.org", 443),

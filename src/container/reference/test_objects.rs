@@ -102,8 +102,9 @@ const NODE: &[Item] = &[
     item("unload", "(self: TestNode) -> ()", "Unloads the module."),
     item(
         "connect",
-        "(self: TestNode, port: number, from: string?) -> (TestStream?, string?)",
-        "Opens a TCP stream to a server of the module; nil and a reason if nobody listens.",
+        "(self: TestNode, port: number, from: string?, to: string?) -> (TestStream?, string?)",
+        "Opens a TCP stream to a server of the module; nil and a reason if nobody listens. `to` is the node's address, \
+         `192.0.2.254` if not given: of a server that listens at `127.0.0.1` only, that.",
     ),
     item(
         "listen",

@@ -147,6 +147,18 @@ impl Guard {
         self.calls.get()
     }
 
+    /// Does work of the node's own for this module, whose CPU time counts for it. Where time is virtual it is worth so many
+    /// safepoints.
+    pub(crate) fn work<T>(&self, safepoints: u64, work: impl FnOnce() -> T) -> T {
+        match &self.kind {
+            Kind::Watch(_, meter) => meter.work(work),
+            Kind::Safepoints { used, .. } => {
+                used.set(used.get() + safepoints);
+                work()
+            }
+        }
+    }
+
     /// Time that is not the module's own, such as compiling its files, until the answer is dropped.
     pub(crate) fn pause(&self) -> Pause<'_> {
         if let Kind::Watch(seat, _) = &self.kind {

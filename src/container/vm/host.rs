@@ -2,7 +2,9 @@
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::rc::Rc;
+use std::time::Duration;
 
 use crate::base::id::InstanceId;
 use crate::base::machine::MachineView;
@@ -32,6 +34,9 @@ use crate::container::vm::tier::Tier;
 
 /// Limits of which a module's code is told by an error that it may catch.
 const LIMITS: &[&str] = &["effects_per_call", "sockets", "storage_bytes", "tasks", "timers"];
+
+/// How long the machine's addresses are believed to be as they were.
+const OWN_FRESH: Duration = Duration::from_secs(1);
 
 /// What the functions that modules call reach. They hold no borrow while Luau code runs.
 pub(crate) struct Host {
@@ -84,6 +89,8 @@ pub(crate) struct Host {
     /// Source bytes that are, or are to become, machine code.
     pub(crate) native_bytes: Cell<usize>,
     pub(crate) registered: Registered,
+    /// The machine's addresses, and since when they are known.
+    own: RefCell<Option<(Instant, Vec<IpAddr>)>>,
     guard: OnceCell<Guard>,
 }
 
@@ -110,7 +117,7 @@ impl Host {
             effects: RefCell::new(Effects::default()),
             timers: RefCell::new(Timers::new(manifest.limits.timers)),
             sockets: RefCell::new(Sockets::new(id, manifest.limits.sockets, manifest.limits.memory_bytes)),
-            http: RefCell::default(),
+            http: RefCell::new(Http::new(manifest.limits.memory_bytes)),
             services: Rc::clone(&surroundings.services),
             exchange: RefCell::default(),
             signal_answers: RefCell::new(None),
@@ -127,6 +134,7 @@ impl Host {
             tier: Tier::default(),
             native_bytes: Cell::new(0),
             registered: Registered::default(),
+            own: RefCell::new(None),
             guard: OnceCell::new(),
             manifest: Rc::clone(manifest),
             source: Rc::clone(source),
@@ -147,6 +155,17 @@ impl Host {
             Some((library, within)) => library.source.files.get(within),
             None => self.source.files.get(path),
         }
+    }
+
+    /// Whether an address is one of this machine's, as far as that is known. Looked up at most once a second.
+    pub(crate) fn is_own(&self, address: IpAddr) -> bool {
+        let now = self.now.get();
+        let mut own = self.own.borrow_mut();
+        if own.as_ref().is_none_or(|(since, _)| now.since(*since) >= OWN_FRESH) {
+            let all = self.machine.interfaces().unwrap_or_default();
+            *own = Some((now, all.iter().flat_map(|i| &i.addresses).map(|(address, _)| *address).collect()));
+        }
+        own.as_ref().is_some_and(|(_, all)| all.contains(&address))
     }
 
     /// Counts the limit that the text of an error names, if it names one: `limit NAME (VALUE) exceeded`.

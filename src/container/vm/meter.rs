@@ -83,6 +83,14 @@ impl Meter {
         self.used_ns.set(self.used_ns.get() + ns);
     }
 
+    /// Measures work between calls.
+    pub(super) fn work<T>(&self, work: impl FnOnce() -> T) -> T {
+        let began = (self.clock)();
+        let done = work();
+        self.add_ns((self.clock)().saturating_sub(began).saturating_sub(self.reading_ns));
+        done
+    }
+
     #[cold]
     fn measured(&self, ns: u64) {
         if let Some(skip) = self.alone.take() {

@@ -10,11 +10,13 @@ use toml::{Spanned, Value};
 use crate::base::amount::{bytes_of, bytes_text, span_of, span_text};
 use crate::base::crypto::{from_hex, to_hex};
 use crate::base::limits::{
-    LIFETIME_MAX, MODULE_CALL_MAX, MODULE_MEMORY_MAX, MODULE_MEMORY_MIN, MODULE_TIMERS_MAX, NAME_BYTES_MAX,
-    PACKAGE_BYTES_MAX, REQUESTER_ITEMS_MAX, REQUESTERS_MAX, SIGNALLED_MAX, TRUST_BYTES_MAX,
+    LIFETIME_MAX, NAME_BYTES_MAX, PACKAGE_BYTES_MAX, REQUESTER_ITEMS_MAX, REQUESTERS_MAX, SIGNALLED_MAX,
+    TRUST_BYTES_MAX,
 };
+use crate::container::manifest::Limits;
+use crate::container::manifest::asks::LIMIT_KEYS;
 use crate::container::properties::shortened;
-use crate::controller::trust::{Permission, Requester, TrustError, short_key};
+use crate::controller::trust::{Permission, Requester, TrustError, limit_word, short_key};
 use crate::controller::url::{Scheme, Url};
 
 /// The file as serde reads it.
@@ -35,8 +37,15 @@ struct RawRequester {
     notify: Option<Spanned<Vec<Spanned<String>>>>,
     permissions: Option<Spanned<Vec<Spanned<String>>>>,
     memory: Option<Spanned<Value>>,
+    storage: Option<Spanned<Value>>,
     cpu_ms_per_call: Option<Spanned<Value>>,
+    cpu_share_percent: Option<Spanned<Value>>,
+    bandwidth_in: Option<Spanned<Value>>,
+    bandwidth_out: Option<Spanned<Value>>,
     timers: Option<Spanned<Value>>,
+    sockets: Option<Spanned<Value>>,
+    tasks: Option<Spanned<Value>>,
+    flows: Option<Spanned<Value>>,
     lifetime: Option<Spanned<Value>>,
     instances: Option<Spanned<Value>>,
     package_bytes: Option<Spanned<Value>>,
@@ -118,18 +127,10 @@ impl Reader<'_> {
         if let Some(permissions) = self.list("permissions", raw.permissions.as_ref(), |word| self.permission(word))? {
             requester.permissions = permissions.into_iter().collect();
         }
-        let bytes = |value: &Value| value.as_str().map_or_else(|| whole(value), bytes_of);
-        let (min, max) = (MODULE_MEMORY_MIN, MODULE_MEMORY_MAX);
-        let range = format!("a size from {} to {}, such as \"16M\"", bytes_text(min), bytes_text(max));
-        self.amount("memory", raw.memory.as_ref(), bytes, min..=max, &range, &mut requester.memory_bytes)?;
         let (key, max) = ("package_bytes", PACKAGE_BYTES_MAX as u64);
         let range = format!("a size from 1 to {}, such as \"1M\"", bytes_text(max));
-        self.amount(key, raw.package_bytes.as_ref(), bytes, 1..=max, &range, &mut requester.package_bytes)?;
-        let max = u64::try_from(MODULE_CALL_MAX.as_millis()).unwrap_or(u64::MAX);
-        let range = format!("a number from 1 to {max}");
-        let raw_cpu = raw.cpu_ms_per_call.as_ref();
-        self.amount("cpu_ms_per_call", raw_cpu, whole, 1..=max, &range, &mut requester.cpu_ms_per_call)?;
-        self.count("timers", raw.timers.as_ref(), MODULE_TIMERS_MAX, &mut requester.timers)?;
+        self.amount(key, raw.package_bytes.as_ref(), size, 1..=max, &range, &mut requester.package_bytes)?;
+        self.limits(raw, &mut requester.limits)?;
         self.count("instances", raw.instances.as_ref(), SIGNALLED_MAX as u32, &mut requester.instances)?;
         let ms = |value: &Value| {
             let span = value.as_str().and_then(span_of)?;
@@ -141,6 +142,36 @@ impl Reader<'_> {
         requester.lifetime = Duration::from_millis(lifetime_ms);
         requester.probe = raw.probe.unwrap_or(requester.probe);
         Ok(requester)
+    }
+
+    /// Reads what bounds a manifest's `[limits]`, each within the manifest's own range.
+    fn limits(&self, raw: &RawRequester, limits: &mut Limits) -> Result<(), TrustError> {
+        let given = [
+            ("memory", &raw.memory),
+            ("storage", &raw.storage),
+            ("cpu_ms_per_call", &raw.cpu_ms_per_call),
+            ("cpu_share_percent", &raw.cpu_share_percent),
+            ("bandwidth_in", &raw.bandwidth_in),
+            ("bandwidth_out", &raw.bandwidth_out),
+            ("timers", &raw.timers),
+            ("sockets", &raw.sockets),
+            ("tasks", &raw.tasks),
+            ("flows", &raw.flows),
+        ];
+        for limit in LIMIT_KEYS {
+            let word = limit_word(limit.key);
+            let raw = given.iter().find(|(known, _)| *known == word).and_then(|(_, raw)| raw.as_ref());
+            let (min, max) = (limit.min, limit.max);
+            let (read, range): (fn(&Value) -> Option<u64>, String) = if is_size(word) {
+                (size, format!("a size from {} to {}, such as \"16M\"", bytes_text(min), bytes_text(max)))
+            } else {
+                (whole, format!("a number from {min} to {max}"))
+            };
+            let mut value = (limit.of)(limits);
+            self.amount(word, raw, read, min..=max, &range, &mut value)?;
+            (limit.set)(limits, value);
+        }
+        Ok(())
     }
 
     fn list<T>(
@@ -211,6 +242,15 @@ impl Reader<'_> {
     }
 }
 
+/// Whether the word stands for a number of bytes, which may be written `"16M"`.
+fn is_size(word: &str) -> bool {
+    matches!(word, "memory" | "storage")
+}
+
+fn size(value: &Value) -> Option<u64> {
+    value.as_str().map_or_else(|| whole(value), bytes_of)
+}
+
 fn whole(value: &Value) -> Option<u64> {
     value.as_integer().and_then(|number| u64::try_from(number).ok())
 }
@@ -238,9 +278,10 @@ pub(super) fn write(requester: &Requester) -> String {
     }
     put("notify", &list(&mut requester.notify.iter().map(ToString::to_string)));
     put("permissions", &list(&mut requester.permissions.iter().map(ToString::to_string)));
-    put("memory", &quoted(&bytes_text(requester.memory_bytes)));
-    put("cpu_ms_per_call", &requester.cpu_ms_per_call.to_string());
-    put("timers", &requester.timers.to_string());
+    for limit in LIMIT_KEYS {
+        let (word, value) = (limit_word(limit.key), (limit.of)(&requester.limits));
+        put(word, &if is_size(word) { quoted(&bytes_text(value)) } else { value.to_string() });
+    }
     put("lifetime", &quoted(&span_text(requester.lifetime)));
     put("instances", &requester.instances.to_string());
     put("package_bytes", &quoted(&bytes_text(requester.package_bytes)));

@@ -1,5 +1,6 @@
 use super::*;
 use crate::base::limits::{REQUESTER_ITEMS_MAX, TRUST_BYTES_MAX};
+use crate::container::manifest::asks::LIMIT_KEYS;
 
 const KEY: &str = "3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c";
 
@@ -64,6 +65,28 @@ fn permissions_follow_the_manifest() {
 }
 
 #[test]
+fn there_is_a_word_for_each_limit_of_manifests() {
+    let all: String = LIMIT_KEYS.iter().map(|limit| format!("{} = {}\n", limit_word(limit.key), limit.max)).collect();
+    let alice = with(&all).unwrap();
+    for limit in LIMIT_KEYS {
+        assert_eq!((limit.of)(&alice.limits), limit.max, "{}", limit.key);
+    }
+    assert_eq!(Trust::parse(&alice.to_toml()).unwrap().list()[0], alice);
+}
+
+#[test]
+fn what_only_makes_a_module_slower_is_narrowed() {
+    let alice = with("cpu_share_percent = 5\nbandwidth_in = 1000\nflows = 7\nstorage = \"1K\"\n").unwrap();
+    let greedy = manifest("[limits]\ncpu_share_percent = 90\nbandwidth_in = 0\nbandwidth_out = 5000\n");
+    let granted = alice.grant(&greedy, &Properties::default()).unwrap().limits;
+    let want = Limits { cpu_share_percent: 5, bandwidth_in: 1_000, flows: 7, ..greedy.limits };
+    assert_eq!(granted, want);
+    let modest = manifest("[limits]\ncpu_share_percent = 1\nbandwidth_in = 10\nflows = 3\n");
+    assert_eq!(alice.grant(&modest, &Properties::default()).unwrap().limits, modest.limits);
+    assert!(Requester::NARROWED.iter().all(|key| LIMIT_KEYS.iter().any(|limit| limit.key == *key)));
+}
+
+#[test]
 fn mistakes_are_named_with_line_key_value_and_remedy() {
     for (rest, want) in [
         ("package = []", "line 4: unknown field `package`"),
@@ -77,6 +100,10 @@ fn mistakes_are_named_with_line_key_value_and_remedy() {
         ("memory = 17.5", "line 4: memory = 17.5: write a size"),
         ("cpu_ms_per_call = 0", "line 4: cpu_ms_per_call = 0: write a number from 1 to 1000"),
         ("timers = -1", "line 4: timers = -1: write a number from 0"),
+        ("sockets = 16385", "line 4: sockets = 16385: write a number from 0 to 16384"),
+        ("storage = \"2T\"", "line 4: storage = \"2T\": write a size from 0 to 1T"),
+        ("bandwidth_in = \"1M\"", "line 4: bandwidth_in = \"1M\": write a number from 0"),
+        ("flows = 0", "line 4: flows = 0: write a number from 1"),
         ("lifetime = 3600", "line 4: lifetime = 3600: write a time from \"1s\" to \"366d\""),
         ("instances = \"4\"", "line 4: instances = \"4\": write a number"),
         ("package_bytes = \"1G\"", "line 4: package_bytes = \"1G\": write a size from 1 to 4352K"),
@@ -108,7 +135,7 @@ fn names_and_the_starts_of_keys_are_unique() {
 fn a_file_is_changed_by_adding_and_removing() {
     let mut alice =
         with("packages = [\"*\"]\nurls = [\"https://h/\"]\npermissions = [\"drop\"]\nprobe = false").unwrap();
-    alice.memory_bytes = 100 << 20;
+    alice.limits.memory_bytes = 100 << 20;
     let mut trust = Trust::default();
     trust.add(alice.clone()).unwrap();
     trust.add(Requester::new("bob", [7; 32])).unwrap();

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
 use crate::base::filter::Filter;
 use crate::base::limits;
 use crate::base::machine::Location;
-use crate::drivers::live::store::STORE_PATH;
+use crate::drivers::live::{control, store};
 
 /// A link as a user names it: `tun`, `tun:NAME`, `pcap:IF1,IF2`, `tap:IF`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -142,7 +142,7 @@ impl Default for SignalChoice {
     fn default() -> Self {
         SignalChoice {
             trust: PathBuf::from("/etc/netserv/trust.toml"),
-            data: PathBuf::from(STORE_PATH),
+            data: store::default_path(),
             name: None,
             properties: BTreeMap::new(),
             tcp_port: 270,
@@ -163,6 +163,17 @@ pub struct PageChoice {
     pub listen: SocketAddr,
     /// The file with the token that controls the node, and that those on other machines need to see anything.
     pub token: Option<PathBuf>,
+}
+
+/// Where a node of root writes down what it changed on the machine.
+const STATE_PATH: &str = "/run/netserv";
+
+/// Where that is if nothing else is said: for other users than root below their control socket, unless root's is theirs.
+fn default_state() -> PathBuf {
+    match platform::user::current() != 0 && !store::is_own(Path::new(STATE_PATH)) {
+        true => control::default_path().with_file_name("netserv"),
+        false => PathBuf::from(STATE_PATH),
+    }
 }
 
 /// What a live node is started with.
@@ -208,8 +219,8 @@ impl Default for LiveConfig {
             steering: SteeringChoice::default(),
             plain: false,
             control: None,
-            state: PathBuf::from("/run/netserv"),
-            data: PathBuf::from(STORE_PATH),
+            state: default_state(),
+            data: store::default_path(),
             repositories: Vec::new(),
             flows_max: limits::FLOWS_DEFAULT,
             location: None,

@@ -57,7 +57,7 @@ pub enum InstalledError {
     #[error("{INSTALLED_MAX} modules are installed, and no more can be; uninstall some")]
     Full,
     /// The system refuses.
-    #[error("cannot {action} {}: {error}", path.display())]
+    #[error("cannot {action} {}: {error}{}", path.display(), remedy(error))]
     System {
         /// What was tried.
         action: &'static str,
@@ -289,6 +289,13 @@ fn read_or_nothing(path: &Path) -> Result<Vec<u8>, InstalledError> {
         Ok((bytes, _)) => Ok(bytes),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
         Err(error) => Err(system("read", path)(error)),
+    }
+}
+
+fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() == io::ErrorKind::PermissionDenied {
+        true => "; be the user of the node (root?), or name a data folder of your own with --data DIR",
+        false => "",
     }
 }
 

@@ -104,17 +104,18 @@ impl Live {
         if !installed.list.modules.contains_key(name) && installed.list.libraries.contains_key(name) {
             return Ok(serde_json::Value::Null);
         }
-        self.start_one(&installed, name)
+        self.start_one(&installed, name).inspect_err(|problem| tracing::warn!("{problem}"))
     }
 
     fn start_one(&mut self, installed: &Installed, name: &str) -> Result<serde_json::Value, String> {
         let (module, entry) = installed.module(name)?;
         let failed = |error: std::io::Error| format!("cannot start the thread that watches modules: {error}");
         self.watching.start().map_err(failed)?;
-        if self.ready.is_empty() && needs_link(&module) {
-            tracing::warn!(
-                "{name} deals with packets, and this node has no link; start it with --link tun, or another link"
-            );
+        let note = (self.ready.is_empty() && needs_link(&module)).then(|| {
+            format!("{name} deals with packets, and the node has no link; start it with --link tun, or another link")
+        });
+        if let Some(note) = &note {
+            tracing::warn!("{note}");
         }
         let new = Running { module, entry: entry.clone() };
         let is_current = |view: &InstanceView| !matches!(view.state, InstanceState::Draining { .. });
@@ -124,13 +125,13 @@ impl Live {
             && view.state == InstanceState::Running
             && old.entry == new.entry
         {
-            return Ok(serde_json::json!({ "instance": view.id.0 }));
+            return Ok(serde_json::json!({ "instance": view.id.0, "note": note }));
         }
         // It may have been unloaded by hand meanwhile.
         let command = if is_there && self.running.contains_key(name) { new.update(name) } else { new.command(name) };
         let id = self.command(command).map_err(|error| error.to_string())?;
         self.running.insert(name.to_owned(), new);
-        Ok(serde_json::json!({ "instance": id.0 }))
+        Ok(serde_json::json!({ "instance": id.0, "note": note }))
     }
 
     /// Puts a new version from a folder or a package in the place of a running one.
@@ -149,7 +150,8 @@ impl Live {
         let version = module.manifest.version.to_string();
         let drain = drain_s.map(Duration::from_secs);
         let command = Command::Update { name, module, properties, grant: None, drain };
-        let id = self.command(command).map_err(|error| error.to_string())?;
+        let updated = self.command(command).map_err(|error| error.to_string());
+        let id = updated.inspect_err(|problem| tracing::warn!("{problem}"))?;
         Ok(serde_json::json!({ "instance": id.0, "version": version }))
     }
 

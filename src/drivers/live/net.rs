@@ -23,6 +23,7 @@ use mio::net::TcpStream;
 use mio::{Interest, Registry, Token, Waker};
 use rustls::ServerConfig;
 
+use self::costs::Costs;
 use self::lookup::Lookups;
 use self::stream::{Step, Stream};
 use self::tls::Clients;
@@ -35,6 +36,7 @@ use crate::drivers::live::pump::broken;
 use crate::drivers::live::signal::OWN_MARK;
 
 mod accept;
+mod costs;
 mod lookup;
 mod stream;
 mod tls;
@@ -61,6 +63,7 @@ pub(super) struct NetSockets {
     /// Datagrams that go out by one call, if the next one fits behind them.
     sending: Sending,
     sweep_at: Instant,
+    costs: Costs,
 }
 
 enum Socket {
@@ -136,6 +139,7 @@ impl NetSockets {
             batch: None,
             sending: Sending::default(),
             sweep_at: Instant::START,
+            costs: Costs::default(),
         })
     }
 
@@ -146,6 +150,17 @@ impl NetSockets {
 
     /// Does what a module asks for.
     pub(super) fn perform(&mut self, output: NetOutput, now: Instant) {
+        let began = Costs::begin(costs::owner_of(&output));
+        self.carry_out(output, now);
+        self.costs.end(began);
+    }
+
+    /// CPU time that was used here for instances since this was last asked, in ns.
+    pub(super) fn take_costs(&mut self) -> BTreeMap<InstanceId, u64> {
+        self.costs.take()
+    }
+
+    fn carry_out(&mut self, output: NetOutput, now: Instant) {
         match output {
             NetOutput::Send { socket, from, to, bytes } => return self.send(socket, from, to, &bytes),
             NetOutput::Listen { socket, at, security } => {
@@ -491,8 +506,11 @@ impl NetSockets {
     fn stream_turn(&mut self, place: usize, now: Instant) -> (Option<Found>, bool) {
         let Some(Some(Socket::Stream(stream))) = self.sockets.get_mut(place) else { return (None, false) };
         let id = stream.id;
+        let began = Costs::begin(stream.pump.tls().map(|_| id.instance));
         let told = |told| (Some(Found::Told(id, told)), true);
-        match stream.advance(&mut self.buffer, now) {
+        let step = stream.advance(&mut self.buffer, now);
+        self.costs.end(began);
+        match step {
             Step::Waits => (None, false),
             Step::Moved => (None, true),
             Step::Received(len) => (Some(Found::Received(id, len)), true),

@@ -51,11 +51,9 @@ pub enum RepositoryError {
         error: std::io::Error,
     },
     /// The web server does not give it.
-    #[error("repository {place}: {problem}")]
+    #[error("repository: {problem}")]
     Fetch {
-        /// Which repository.
-        place: String,
-        /// A sentence.
+        /// A sentence, which names the URL.
         problem: String,
     },
     /// The index is wrong.
@@ -196,7 +194,7 @@ impl Repository {
             },
             Place::Web { index } => {
                 let got = web.get(&index.to_string(), INDEX_BYTES_MAX as u64, INDEX_TIMEOUT);
-                got.map_err(|problem| RepositoryError::Fetch { place: place.to_string(), problem })?
+                got.map_err(|problem| RepositoryError::Fetch { problem })?
             }
         };
         match Index::parse(&bytes) {
@@ -218,7 +216,7 @@ impl Repository {
                     if index.path == WELL_KNOWN { "" } else { index.path.rsplit_once('/').map_or("", |(f, _)| f) };
                 let url = Url { path: format!("{folder}/{}", entry.file), ..index.clone() };
                 let got = web.get(&url.to_string(), entry.bytes, PACKAGE_TIMEOUT);
-                got.map_err(|problem| RepositoryError::Fetch { place: self.place.to_string(), problem })?
+                got.map_err(|problem| RepositoryError::Fetch { problem })?
             }
         };
         let got = sha256(&bytes);

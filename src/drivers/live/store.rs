@@ -22,8 +22,25 @@ use crate::controller::api::StoreOp;
 use crate::drivers::live::installed;
 use crate::drivers::safe_file;
 
-/// Where a node keeps what it keeps, if nothing else is said.
-pub const STORE_PATH: &str = "/var/lib/netserv";
+/// Where a node of root keeps what it keeps, if nothing else is said.
+const STORE_PATH: &str = "/var/lib/netserv";
+
+/// Where a node keeps what it keeps, if nothing else is said: for other users than root in their own data folder, unless
+/// the system's is theirs.
+#[must_use]
+pub fn default_path() -> PathBuf {
+    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let own = || absolute("XDG_DATA_HOME").or_else(|| Some(absolute("HOME")?.join(".local/share")));
+    match platform::user::current() != 0 && !is_own(Path::new(STORE_PATH)) {
+        true => own().map_or(PathBuf::from(STORE_PATH), |folder| folder.join("netserv")),
+        false => PathBuf::from(STORE_PATH),
+    }
+}
+
+/// Whether a folder is there and belongs to this user.
+pub(super) fn is_own(folder: &Path) -> bool {
+    fs::metadata(folder).is_ok_and(|metadata| metadata.uid() == platform::user::current())
+}
 
 /// What a log begins with.
 const MAGIC: &[u8] = b"netserv-log-1\n";

@@ -96,6 +96,28 @@ fn a_paused_listener_lets_others_wait() {
 }
 
 #[test]
+fn what_was_written_to_a_stream_that_waited_arrives_when_its_listener_goes_on() {
+    let mut net = LoopbackNet::default();
+    let protocols = || vec!["h2".to_owned()];
+    listen(&mut net, Security::TlsServer { certificate: String::new(), key: String::new(), protocols: protocols() });
+    net.perform(NetOutput::Pause(id(1)));
+    let client = Security::TlsClient { server_name: "a".to_owned(), authorities: None, protocols: protocols() };
+    for (number, from) in [(7, "192.0.2.7:7"), (8, "192.0.2.8:8"), (9, "192.0.2.9:9")] {
+        net.connect(outside(number), Some(at(from)), at("192.0.2.1:80"), &client);
+        net.perform(NetOutput::Write { socket: outside(number), bytes: b"hello".to_vec() });
+    }
+    net.perform(NetOutput::Close { socket: outside(7), abort: false });
+    net.perform(NetOutput::Close { socket: outside(8), abort: true });
+    assert_eq!(events(&mut net)[..3], ["7 opened h2", "8 opened h2", "9 opened h2"]);
+    net.perform(NetOutput::Resume(id(1)));
+    let told = ["1 accepted 192.0.2.7", "+0 5 bytes", "1 accepted 192.0.2.9", "+2 5 bytes", "+0 finished"];
+    let mut all = events(&mut net);
+    assert_eq!(all.len(), told.len(), "{all:?}");
+    all.sort_by_key(|event| told.iter().position(|other| other == event));
+    assert_eq!(all, told);
+}
+
+#[test]
 fn who_calls_where_nobody_listens_or_takes_what_is_taken_is_told_so() {
     let mut net = LoopbackNet::default();
     listen(&mut net, Security::Plain);
@@ -145,6 +167,11 @@ fn datagrams_reach_whoever_has_the_port_and_are_lost_otherwise() {
     net.perform(send(id(1), Some("192.0.2.1"), "192.0.2.9:4000"));
     net.perform(send(id(1), None, "192.0.2.9:4001"));
     assert_eq!(events(&mut net), ["1 4 from 192.0.2.9:4000", "2 4 from 192.0.2.1:5060"]);
+    assert_eq!(net.take_lost(), 0, "where nobody listens there is no room to find");
+    for _ in 0..SOCKET_DATAGRAMS_MAX + 3 {
+        net.perform(send(outside(2), None, "192.0.2.1:5060"));
+    }
+    assert_eq!((events(&mut net).len(), net.take_lost(), net.take_lost()), (SOCKET_DATAGRAMS_MAX, 3, 0));
 }
 
 #[test]

@@ -20,6 +20,8 @@ pub(super) struct TestNet {
 pub(super) struct Outsides {
     sockets: BTreeMap<u32, Outside>,
     next_number: u32,
+    /// Datagrams that the script has not taken in time.
+    lost: u64,
 }
 
 /// A socket of the script.
@@ -121,6 +123,11 @@ impl Outsides {
         }
     }
 
+    /// How many datagrams the script's sockets had no room for, since this was last asked.
+    pub(super) fn take_lost(&mut self) -> u64 {
+        std::mem::take(&mut self.lost)
+    }
+
     /// Something happened to a socket of the script.
     pub(super) fn happened(&mut self, number: u32, event: NetEvent<'_>) {
         if let NetEvent::Accepted { stream, .. } = event {
@@ -140,6 +147,7 @@ impl Outsides {
             }
             NetEvent::Datagrams(datagrams) => {
                 socket.datagrams.extend(datagrams.iter().map(|datagram| (datagram.from, datagram.bytes.to_vec())));
+                self.lost += socket.datagrams.len().saturating_sub(SCRIPT_SOCKETS_MAX) as u64;
                 socket.datagrams.truncate(SCRIPT_SOCKETS_MAX);
             }
             NetEvent::Finished => socket.ended = Some("finished".to_owned()),

@@ -1,6 +1,8 @@
 use super::*;
 use crate::container::source::ModuleSource;
 
+mod permissions;
+
 const MANIFEST: &str = r#"
 name = "m"
 version = "1.0.0"
@@ -13,6 +15,7 @@ drops = true
 [[filters]]
 [permissions]
 inject = true
+answer_for = ["any"]
 [config.reply]
 type = "string"
 default = "pong"
@@ -118,6 +121,9 @@ fn a_fault_of_the_module_fails_the_case_unless_it_is_asked_for() {
         got.contains("the module failed, and the case did not ask for node:faults(): init.luau:16: as asked"),
         "{got}"
     );
+    // Of a case that fails for another reason it is told as well: it may be why.
+    let got = failure("test.node():send(udp('fail')); test.equal(1, 2)").unwrap();
+    assert!(got.contains("not equal") && got.contains("the module failed before: init.luau:16: as asked"), "{got}");
     let body = r#"
         local node = test.node()
         test.equal(node:send(udp("fail")).verdict, "pass")
@@ -231,6 +237,22 @@ function M.run(ctx)
 end
 return M
 "#;
+
+#[test]
+fn datagrams_that_the_tests_network_lost_are_in_the_log() {
+    let manifest = "name = \"m\"\nversion = \"1.0.0\"\napi = 1\nsummary = \"For a test.\"\n\
+                    [permissions]\nlisten = [\"udp:7000\"]\nconnect = [\"udp:192.0.2.1:7000\"]\n";
+    let init = "local udp = require('@netserv/udp')
+        return { run = function(ctx)
+            local server, client = udp.open({ port = 7000 }), udp.open()
+            for i = 1, 300 do client:send('x', '192.0.2.1', 7000) end
+        end }";
+    let files = [("module.toml", manifest), ("init.luau", init)];
+    let files = files.into_iter().map(|(path, text)| (path.to_owned(), text.as_bytes().to_vec())).collect();
+    let report = run_alone(&Module::check(ModuleSource { files }).unwrap(), Duration::from_secs(1)).unwrap();
+    let lost = "the test's network lost 44 datagrams: too many waited in a socket";
+    assert_eq!((report.log, report.faults), (vec![("warn".to_owned(), lost.to_owned())], vec![]));
+}
 
 #[test]
 fn a_test_plays_the_network_around_the_node() {

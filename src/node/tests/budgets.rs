@@ -1,5 +1,6 @@
 //! Each budget, driven over its limit by a module: enforced, reported, and felt by no other.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use etherparse::PacketBuilder;
@@ -183,7 +184,8 @@ const INJECT: &str = "
 #[test]
 fn injected_packets_beyond_the_bandwidth_are_dropped_and_counted() {
     // 30 bytes are 240 bits: after the burst, ten packets per second.
-    let manifest = format!("{UDP}[permissions]\ninject = true\n[limits]\nbandwidth_out = 2400\n");
+    let manifest =
+        format!("{UDP}[permissions]\ninject = true\nanswer_for = [\"any\"]\n[limits]\nbandwidth_out = 2400\n");
     let mut w = World::new().with("loud", &manifest, INJECT);
     let burst = limits::BANDWIDTH_BURST_BITS_MIN / 240;
     for _ in 0..burst + 1_000 {
@@ -280,7 +282,104 @@ fn limits_that_code_is_told_of_by_an_error_are_counted_too() {
         end";
     let w = World::new().with("m", "[limits]\ntimers = 2\ntasks = 1\n", code);
     assert_eq!((w.hits("m", "timers"), w.hits("m", "tasks")), (3, 4));
+    assert_eq!((w.told("timers"), w.told("tasks")), (1, 1));
     assert!(w.view("m").faults.is_empty());
+}
+
+/// Opens five sockets, and counts those that it was refused.
+const SOCKETS: &str = "
+    local task, udp = require(\"@netserv/task\"), require(\"@netserv/udp\")
+    function M.start(ctx)
+        for i = 1, 5 do
+            task.spawn(function()
+                local ok, says = pcall(udp.open, { port = 7000 + i })
+                if not ok then ctx:log(\"info\", says) end
+            end)
+        end
+    end";
+
+#[test]
+fn sockets_beyond_the_limit_are_refused_and_those_of_others_are_not() {
+    let manifest = "[permissions]\nlisten = [\"udp:*\"]\n";
+    let mut w =
+        World::new().with("m", &format!("{manifest}[limits]\nsockets = 3\n"), SOCKETS).with("other", manifest, SOCKETS);
+    let of = |w: &World, name: &str| {
+        let id = w.view(name).id;
+        w.net.iter().filter(|o| matches!(o, NetOutput::Bind { socket, .. } if socket.instance == id)).count()
+    };
+    assert_eq!((of(&w, "m"), of(&w, "other")), (3, 5));
+    assert_eq!((w.hits("m", "sockets"), w.hits("other", "sockets"), w.told("sockets")), (2, 0, 1));
+    let logged =
+        |event: &&Event| matches!(event, Event::Log { text, .. } if text.contains("limit sockets (3) exceeded"));
+    assert_eq!(w.events.iter().filter(logged).count(), 2);
+    // What comes to the three is metered; what finds no room is a limit that was reached, and is told.
+    let a = socket(&w, 1);
+    let local = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7001);
+    w.net(a, NetEvent::Opened { local, peer: None, protocol: None });
+    let (peer, bytes) = (SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9), [0; 100]);
+    let datagram = Datagram { from: peer, to: Some(local.ip()), bytes: &bytes };
+    for _ in 0..limits::SOCKET_DATAGRAMS_MAX + 7 {
+        w.net(a, NetEvent::Datagrams(&[datagram]));
+    }
+    assert_eq!((w.hits("m", "datagrams"), w.hits("other", "datagrams"), w.told("datagrams")), (7, 0, 1));
+    let rows = w.node.usage(w.now, 0);
+    let came: Vec<u64> = rows.iter().map(|row| row.usage.bytes_in).collect();
+    assert_eq!(came, [100 * (limits::SOCKET_DATAGRAMS_MAX as u64 + 7), 0]);
+    assert!(w.view("m").faults.is_empty());
+}
+
+#[test]
+fn a_listener_waits_while_all_sockets_are_in_use_and_a_stream_too_many_is_turned_away() {
+    let code = "
+        local task, tcp = require(\"@netserv/task\"), require(\"@netserv/tcp\")
+        function M.start(ctx)
+            task.spawn(function() assert(tcp.listen({ port = 80 })):serve(function(s) s:read() end) end)
+        end";
+    let mut w = World::new().with("m", "[permissions]\nlisten = [\"tcp:80\"]\n[limits]\nsockets = 3\n", code);
+    let (a, local) = (socket(&w, 1), SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 80));
+    w.net(a, NetEvent::Opened { local, peer: None, protocol: None });
+    for i in 0..4 {
+        let stream = SocketId { number: SocketId::ACCEPTED | i, ..a };
+        w.net(a, NetEvent::Accepted { stream, local, peer: local, protocol: None });
+    }
+    assert_eq!(w.net.iter().filter(|output| **output == NetOutput::Pause(a)).count(), 1);
+    let away = |output: &&NetOutput| matches!(output, NetOutput::Close { abort: true, .. });
+    assert_eq!(w.net.iter().filter(away).count(), 2);
+    assert_eq!((w.hits("m", "sockets"), w.told("sockets")), (3, 1), "it waited once, and two were turned away");
+}
+
+#[test]
+fn bytes_beyond_the_storage_limit_are_refused_and_what_is_kept_is_in_the_ledger() {
+    let code = "
+        local kv = require(\"@netserv/kv\")
+        function M.start(ctx)
+            local kept = 0
+            for i = 1, 20 do
+                local ok, says = pcall(kv.set, `key {i}`, string.rep(\"x\", 100))
+                if ok then kept += 1 end
+            end
+            ctx:log(\"info\", `{kept} {kv.used()}`)
+        end";
+    let manifest = |bytes: u64| format!("[permissions]\nstore = true\n[limits]\nstorage_bytes = {bytes}\n");
+    let mut w = World::new().with("m", &manifest(1_000), code).with("other", &manifest(100_000), code);
+    let logged = |event: &Event| {
+        let Event::Log { instance, text, .. } = event else { return None };
+        let (kept, bytes) = text.split_once(' ').unwrap();
+        Some((instance.clone(), (kept.parse().unwrap(), bytes.parse().unwrap())))
+    };
+    let kept: BTreeMap<String, (u64, u64)> = w.events.iter().filter_map(logged).collect();
+    let refused = 20 - kept["m"].0;
+    // What is kept counts with its keys, and something for each.
+    assert!((600..=1_000).contains(&kept["m"].1) && refused > 10, "{kept:?}");
+    assert_eq!(kept["other"].0, 20);
+    assert_eq!((w.hits("m", "storage_bytes"), w.hits("other", "storage_bytes")), (refused, 0));
+    assert_eq!(w.told("storage_bytes"), 1);
+    // 100 s of what is kept, in kB-seconds.
+    w.advance(Duration::from_secs(100));
+    for row in w.node.usage(w.now, 0) {
+        let (_, bytes) = kept[&row.account.instance];
+        assert_eq!(row.usage.stored_kb_s, bytes / 10, "{}", row.account.instance);
+    }
 }
 
 #[test]
@@ -300,11 +399,9 @@ fn the_ledger_says_what_was_driven_by_day_and_survives_unloading_and_restarts() 
             M.packet = require(\"@netserv\").from_hex(\"4500001e00000000401100000a0000010a00000207d003e8000a00007879\")
         end";
     let drop = "function M.on_packet(p) return \"drop\" end";
-    let mut w = World::new().with("answers", &format!("{UDP}[permissions]\ninject = true\n"), code).with(
-        "drops",
-        &format!("[packets]\ndrops = true\n{UDP}"),
-        drop,
-    );
+    let mut w = World::new()
+        .with("answers", &format!("{UDP}[permissions]\ninject = true\nanswer_for = [\"any\"]\n"), code)
+        .with("drops", &format!("[packets]\ndrops = true\n{UDP}"), drop);
     w.node.keep_usage(w.now, None).unwrap();
     for _ in 0..50 {
         let _ = w.udp(1000);

@@ -24,7 +24,7 @@ pub(super) fn version(name: &str, version: &str, manifest: &str, code: &str) -> 
 }
 
 pub(super) const ALL_UDP: &str = "[packets]\nsees = \"payload\"\nchanges = \"length\"\ndrops = true\n\
-                       [[filters]]\nprotocol = \"udp\"\n[permissions]\ninject = true\n";
+                       [[filters]]\nprotocol = \"udp\"\n[permissions]\ninject = true\nanswer_for = [\"any\"]\n";
 
 pub(super) struct World {
     pub(super) node: Node,

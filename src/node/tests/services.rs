@@ -233,3 +233,49 @@ fn the_limit_of_tasks_of_the_provider_is_told_and_calls_need_a_task() {
     let error = world().load(module("user", USES, code)).unwrap_err().to_string();
     assert!(error.contains("so only a task may call"), "{error}");
 }
+
+#[test]
+fn a_caller_cannot_end_its_provider_by_what_it_hands_over() {
+    let provider = module(
+        "provider",
+        "[provides]\n\"test.echo\" = \"1.2.0\"\n[limits]\ntasks = 200\nmemory_bytes = 4194304\n",
+        "local task = require('@netserv/task')
+         function M.start(ctx) ctx:provide('test.echo', { hold = function(x) task.sleep(5) return #x end }) end",
+    );
+    let body = "local text, held, refusals = string.rep('x', 200000), 0, {}
+                for i = 1, 100 do
+                  task.spawn(function()
+                    local ok, why = pcall(echo.hold, text .. i)
+                    if ok then held += 1 else refusals[string.match(why, ': (%a[^%d]*)') or why] = true end
+                  end)
+                end
+                task.sleep(20)
+                local all = {} for why in refusals do table.insert(all, why) end table.sort(all)
+                log(held > 5) for _, why in all do log(why) end";
+    let lines = world().run([
+        provider,
+        module(
+            "user",
+            &format!("{USES}[limits]\ntasks = 200\nmemory_bytes = 67108864\ncpu_ms_per_call = 500\n"),
+            &user(body),
+        ),
+    ]);
+    assert_eq!(lines[0], "20 true", "{lines:?}");
+    assert!(lines.iter().any(|line| line.contains("no memory for the arguments")), "{lines:?}");
+    assert!(lines.iter().any(|line| line.contains("limit service_bytes")), "{lines:?}");
+    assert!(!lines.iter().any(|line| line.contains("erred") || line.contains("failed")), "{lines:?}");
+}
+
+#[test]
+fn a_module_that_is_ended_while_a_task_waits_to_go_on_is_at_fault_once() {
+    let code = "local task = require('@netserv/task')
+                function M.start(ctx)
+                  task.spawn(function() end)
+                  ctx:after(1, function() task.spawn(function() end) while true do end end)
+                end";
+    let mut w = world();
+    w.load(module("loops", "", code)).unwrap();
+    w.advance(1);
+    let view = w.node.instances().into_iter().next().unwrap();
+    assert_eq!(view.faults, [("cpu_ms_per_call".to_owned(), 1)]);
+}

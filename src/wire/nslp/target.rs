@@ -6,8 +6,8 @@ use std::str::FromStr;
 use crate::base::crypto::sha256;
 
 use crate::base::limits::{NAME_BYTES_MAX, NSLP_LIST_MAX};
+use crate::base::text::is_plain;
 use crate::wire::nslp::request::{NodeId, Target};
-use crate::wire::nslp::text;
 
 /// Fewest digits of a node's id that name it.
 pub const NODE_PREFIX_DIGITS_MIN: usize = 8;
@@ -40,7 +40,7 @@ pub fn is_node_prefix(text: &str) -> bool {
 
 /// Whether a text can be the name of a property of nodes.
 pub(super) fn is_property_name(name: &str) -> bool {
-    !name.is_empty() && name.len() <= NAME_BYTES_MAX && text::is_plain(name)
+    !name.is_empty() && name.len() <= NAME_BYTES_MAX && is_plain(name)
 }
 
 impl NodeId {

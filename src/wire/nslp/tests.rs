@@ -8,6 +8,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::base::limits::NSLP_DATAGRAM6_BYTES_MAX;
+use crate::base::text::is_plain;
 use crate::wire::gist::object::RawObject;
 use crate::wire::nslp::answer::{Answer, AnswerCode, ReportItem};
 use crate::wire::nslp::message::{AnswerPart, Message, Place, RequestMessage};
@@ -412,7 +413,7 @@ fn a_report_that_is_too_long_is_cut_and_says_so() {
 fn texts_that_could_fool_a_person_are_not_sent_and_not_read() {
     assert_eq!(text::fit("a\u{1b}[2Jb\u{202e}c\n", 99), "a?[2Jb?c?");
     assert_eq!(text::fit("\u{e4}\u{e4}\u{e4}", 5), "\u{e4}\u{e4}");
-    assert!(!text::is_plain("\u{7}") && !text::is_plain("\u{2066}") && text::is_plain("na\u{ef}ve \u{2713}"));
+    assert!(!is_plain("\u{7}") && !is_plain("\u{2066}") && is_plain("na\u{ef}ve \u{2713}"));
 }
 
 #[test]

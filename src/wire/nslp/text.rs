@@ -1,11 +1,7 @@
 //! Texts in objects.
 
+use crate::base::text::{is_plain, is_plain_char};
 use crate::wire::nslp::NslpFault;
-
-/// Whether a text may be shown to a person as it is: no control characters, none that turn the direction of writing.
-pub(super) fn is_plain(text: &str) -> bool {
-    !text.chars().any(|c| c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'))
-}
 
 /// The text of an object's value, without the zeros that fill it up.
 pub(super) fn read(value: &[u8], bytes_max: usize, kind: u16) -> Result<String, NslpFault> {
@@ -26,7 +22,7 @@ pub(super) fn read_exact(bytes: &[u8], bytes_max: usize, kind: u16) -> Result<St
 pub(super) fn fit(text: &str, bytes_max: usize) -> String {
     let mut fitting = String::with_capacity(text.len().min(bytes_max));
     for c in text.chars() {
-        let c = if is_plain(c.encode_utf8(&mut [0; 4])) { c } else { '?' };
+        let c = if is_plain_char(c) { c } else { '?' };
         if fitting.len() + c.len_utf8() > bytes_max {
             break;
         }

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use netserv::blocks::image::{Format, Start, Step, cost_ns, edit, info};
+use netserv::blocks::image::{Format, Start, Step, cost, edit, info};
 
 fuzz_target!(|bytes: &[u8]| {
     let start = Start::File(bytes);
@@ -12,7 +12,7 @@ fuzz_target!(|bytes: &[u8]| {
         return;
     };
     // Large ones are right, and slow.
-    if cost_ns(&start, &[], &steps).is_ok_and(|cost| cost < 20_000_000) {
+    if cost(&start, &[], &steps).is_ok_and(|cost| cost.ns < 20_000_000) {
         if let Ok(written) = edit(&start, &[], &steps, Format::Png, 1) {
             assert!(info(&written).is_ok_and(|small| (small.width, small.height) == (8, 8)), "{found:?}");
         }

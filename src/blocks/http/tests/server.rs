@@ -29,6 +29,19 @@ fn pipelined_requests_are_answered_in_order_one_at_a_time() {
 }
 
 #[test]
+fn requests_that_wait_for_their_turn_are_not_read_without_end() {
+    let mut c = connection(GET.repeat(200));
+    assert!(GET.len() * 200 > LIMITS.head.bytes_max);
+    // Between two requests, too: as long as answers cannot be sent, nobody takes the next one.
+    assert!(!c.wants_input());
+    for _ in 0..LIMITS.requests_max {
+        assert!(next(&mut c).is_some());
+        answer(&mut c, "x");
+    }
+    assert!(next(&mut c).is_none());
+}
+
+#[test]
 fn a_response_without_length_is_chunked_for_1_1_and_ends_with_the_connection_for_1_0() {
     let mut c = connection(GET);
     next(&mut c).unwrap();

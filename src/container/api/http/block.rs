@@ -14,6 +14,9 @@ pub(crate) const BLOCK: Block = Block {
             is sent when the body is read, and slow, oversized or ambiguous requests, which are refused before the module \
             sees them. What waits, waits in a task, and returns nil and a reason when it cannot be done; a mistake of the \
             module raises an error.\n\n\
+            Reading requests, and TLS, count as the module's CPU time. Requests that are kept outside of \
+            its code take at most a quarter of `limits.memory_bytes`, then others wait; a response that would have more than \
+            all of it wait for clients that do not read resets its connection.\n\n\
             A body that nobody reads keeps its sender waiting. `Upgrade` is passed over, CONNECT is refused, trailers and \
             chunk extensions are dropped.",
     types: "export type Headers = { [string]: string | number | { string } }\n\
@@ -119,6 +122,22 @@ const ITEMS: &[Item] = &[
                 `redirects` (5; 0 follows none) are followed, never from https to http; `authorization` and `cookie` go to \
                 the first host only. `authorities` are certificates in PEM in place of the web's well-known ones. Four \
                 connections are kept for 15 s, to be used again.",
+    },
+    Item {
+        name: "form",
+        luau: "(text: string?) -> { [string]: string }",
+        about: "The fields of a query, `request.query`, or of the body of a form, decoded: `a=1&b=x+y` gives `a` and `b`. Of a \
+                name that comes several times the last value; at most 256 names.",
+    },
+    Item {
+        name: "decode",
+        luau: "(text: string) -> string",
+        about: "A text, such as a path, without its percent-encoding.",
+    },
+    Item {
+        name: "escape",
+        luau: "(text: any) -> string",
+        about: "A text as it may stand in HTML, and there in an attribute in quotes. What strangers send must go through this.",
     },
     Item {
         name: "Server.requests",

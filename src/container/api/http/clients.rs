@@ -55,6 +55,9 @@ pub(super) fn send(host: &Host, arguments: &Arguments<'_>) -> Result<Answer, Str
     if !client.is_idle() {
         return Ok(failed("the connection is still in use".to_owned()));
     }
+    if let Err(reason) = host.sockets.borrow().may_write(stream, body.map_or(0, <[u8]>::len)) {
+        return Ok(failed(reason));
+    }
     let request = Request { method, authority, path_and_query, fields: &fields, body };
     let bytes = client.request(&request, HTTP_RESPONSE_BYTES_DEFAULT);
     Ok(match host.sockets.borrow_mut().write(stream, &bytes) {

@@ -250,6 +250,11 @@ pub(super) fn respond(host: &Host, arguments: &Arguments<'_>) -> Result<Answer, 
         Body::Slice(range) => &body[range.clone()],
         Body::Made(made) => made,
     };
+    if let Err(reason) = host.sockets.borrow().may_write(stream, bytes.len()) {
+        connection.machine.abandon();
+        http.flush(&mut host.sockets.borrow_mut(), clock, stream);
+        return Ok(failed(reason));
+    }
     let machine = &mut connection.machine;
     let bodiless = matches!(selected.status, 204 | 304) && bytes.is_empty();
     let length = (!bodiless).then_some(bytes.len() as u64);

@@ -7,7 +7,7 @@ use super::udp::{Udp, Waiting};
 use super::{Kind, Listener, Socket, Sockets};
 use crate::base::limits::{PACKET_BYTES_MAX, SOCKET_NAME_BYTES_MAX, SOCKET_OUTPUTS_MAX};
 use crate::base::net::{Family, NetOutput, Security};
-use crate::container::api::names::is_inward;
+use crate::container::api::names::may_stand_for;
 use crate::container::permissions::{Allowed, Transport, Use};
 use crate::container::vm::host::Host;
 
@@ -30,7 +30,7 @@ pub(crate) fn listen(host: &Host, at: SocketAddr, security: Security) -> Result<
 /// The refusal, or the limit that is exceeded.
 pub(crate) fn connect(host: &Host, name: &str, to: SocketAddr, security: Security) -> Result<u32, String> {
     let mut sockets = host.sockets.borrow_mut();
-    may_reach(&host.allowed, &sockets, Transport::Tcp, Some(name), to)?;
+    may_reach(&host.allowed, &|address| host.is_own(address), &sockets, Transport::Tcp, Some(name), to)?;
     sockets.open(Kind::Stream(Stream::default()), |socket| NetOutput::Connect { socket, to, security })
 }
 
@@ -72,6 +72,7 @@ fn check(allowed: &Allowed, usage: &Use<'_>) -> Result<(), String> {
 /// Whether an address may be reached: by a rule for itself, or by one for a name that it has.
 fn may_reach(
     allowed: &Allowed,
+    is_own: &dyn Fn(IpAddr) -> bool,
     sockets: &Sockets,
     transport: Transport,
     name: Option<&str>,
@@ -82,25 +83,23 @@ fn may_reach(
     let Err(refusal) = check(allowed, &Use::Connect(transport, &text, to.port())) else { return Ok(()) };
     let by_name = |name: &str| check(allowed, &Use::Connect(transport, name, to.port())).is_ok();
     let names = &sockets.names;
+    let stands_for = |name: &str| may_stand_for(name, address) && !is_own(address);
     match name.filter(|name| name.parse::<IpAddr>().is_err()) {
         // A rule for the name itself, which the module need not know by address.
         Some(name) => {
             check(allowed, &Use::Connect(transport, name, to.port()))?;
             let is_its = names.addresses(name).contains(&address);
-            if is_its && !is_inward(address) {
-                Ok(())
-            } else {
-                Err(format!("{name} has the address {text}: {refusal}"))
-            }
+            if is_its && stands_for(name) { Ok(()) } else { Err(format!("{name} has the address {text}: {refusal}")) }
         }
-        None if !is_inward(address) && names.of(address).any(by_name) => Ok(()),
+        None if names.of(address).any(|name| by_name(name) && stands_for(name)) => Ok(()),
         None => Err(refusal),
     }
 }
 
 impl Sockets {
     /// Sends a datagram when the call at hand is over. Whether there was room for it; it may be lost later all the same.
-    /// Whoever wrote to the socket may be answered, from the address that it wrote to.
+    /// Whoever wrote to the socket may be answered, from the address that it wrote to. `is_own` knows the machine's
+    /// addresses.
     ///
     /// # Errors
     ///
@@ -108,6 +107,7 @@ impl Sockets {
     pub(crate) fn send(
         &mut self,
         allowed: &Allowed,
+        is_own: &dyn Fn(IpAddr) -> bool,
         number: u32,
         bytes: &[u8],
         to: SocketAddr,
@@ -119,15 +119,15 @@ impl Sockets {
         let Some(Socket { kind: Kind::Udp(udp), .. }) = self.sockets.get(&number) else { return Ok(false) };
         let known = udp.peer(to);
         if known.is_none() {
-            may_reach(allowed, self, Transport::Udp, None, to)?;
+            may_reach(allowed, is_own, self, Transport::Udp, None, to)?;
         }
         if let Some(from) = from
             && !udp.is_own(from)
         {
-            check(allowed, &Use::AnswerFor(from))?;
+            check(allowed, &Use::AnswerFor(from.to_canonical()))?;
         }
         if self.outputs.len() >= SOCKET_OUTPUTS_MAX {
-            self.usage.dropped += 1;
+            self.dropped.datagrams += 1;
             return Ok(false);
         }
         let id = self.id(number);
@@ -137,8 +137,6 @@ impl Sockets {
             udp.note(to, None);
         }
         let from = from.or(known.flatten());
-        self.usage.datagrams_out += 1;
-        self.usage.bytes_out += bytes.len() as u64;
         self.outputs.push_back(NetOutput::Send { socket: id, from, to, bytes: bytes.to_vec() });
         Ok(true)
     }

@@ -143,6 +143,11 @@ impl Stream {
         SOCKET_HIGH_WATER_BYTES.saturating_sub(self.written)
     }
 
+    /// Bytes that were written without waiting for room.
+    pub(super) fn excess(&self) -> usize {
+        self.written.saturating_sub(SOCKET_HIGH_WATER_BYTES)
+    }
+
     /// Little is left at the driver.
     pub(super) fn drained(&mut self) {
         self.written = self.pending.len();

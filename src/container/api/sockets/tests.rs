@@ -87,7 +87,6 @@ fn what_came_is_read_in_order_and_then_the_end() {
     assert_eq!(sockets.take_received(1, 5), Taken::Bytes(b"hello".to_vec()));
     assert_eq!(sockets.take_received(1, 100), Taken::Bytes(b" world".to_vec()));
     assert_eq!(sockets.take_received(1, 100), Taken::Ended);
-    assert_eq!(sockets.usage().bytes_in, 11);
 }
 
 #[test]
@@ -123,7 +122,6 @@ fn many_small_writes_of_one_call_go_out_as_one_and_the_end_behind_them() {
     assert_eq!(sockets.write(1, b"c"), Err("it was finished here".to_owned()));
     let written = NetOutput::Write { socket: id(1), bytes: b"ab".repeat(1000) };
     assert_eq!(outputs(&mut sockets), [written, NetOutput::Finish(id(1))]);
-    assert_eq!(sockets.usage().bytes_out, 2000);
 }
 
 #[test]
@@ -177,7 +175,8 @@ fn a_listener_pauses_while_the_instance_has_all_its_sockets() {
     // One that was on its way already finds no place.
     assert!(sockets.happened(id(1), accepted(3)).is_empty());
     let refused = NetOutput::Close { socket: id(SocketId::ACCEPTED | 3), abort: true };
-    assert_eq!((outputs(&mut sockets), sockets.usage().dropped), (vec![refused], 1));
+    assert_eq!(outputs(&mut sockets), [refused]);
+    assert_eq!(sockets.take_dropped(), Dropped { sockets: 2, datagrams: 0 }, "it waited once, and one found no place");
     let stream = sockets.accept(1).unwrap();
     assert_eq!(stream, SocketId::ACCEPTED | 1);
     sockets.close(stream, false);
@@ -226,14 +225,14 @@ fn datagram(from: &str) -> Datagram<'static> {
 fn who_wrote_to_a_listening_socket_may_be_answered_from_the_same_address_and_others_not() {
     let mut sockets = with_udp(true);
     let allowed = allowed(&["udp:5060"], &[]);
-    let refused = sockets.send(&allowed, 1, b"x", at("192.0.2.9:4000"), None).unwrap_err();
+    let refused = sockets.send(&allowed, &|_| false, 1, b"x", at("192.0.2.9:4000"), None).unwrap_err();
     assert!(refused.contains("connect = [\"udp:192.0.2.9:4000\"]"), "{refused}");
     assert_eq!(sockets.happened(id(1), NetEvent::Datagrams(&[datagram("192.0.2.9:4000")])).len(), 1);
-    assert_eq!(sockets.send(&allowed, 1, b"pong", at("192.0.2.9:4000"), None), Ok(true));
+    assert_eq!(sockets.send(&allowed, &|_| false, 1, b"pong", at("192.0.2.9:4000"), None), Ok(true));
     let NetOutput::Send { from, to, .. } = outputs(&mut sockets).remove(0) else { panic!("it is sent") };
     assert_eq!((from, to), (Some("192.0.2.1".parse().unwrap()), at("192.0.2.9:4000")));
     let foreign = Some("198.51.100.1".parse().unwrap());
-    let refused = sockets.send(&allowed, 1, b"x", at("192.0.2.9:4000"), foreign).unwrap_err();
+    let refused = sockets.send(&allowed, &|_| false, 1, b"x", at("192.0.2.9:4000"), foreign).unwrap_err();
     assert!(refused.contains("answer_for"), "{refused}");
 }
 
@@ -242,8 +241,8 @@ fn strangers_cannot_write_to_a_socket_that_does_not_listen() {
     let mut sockets = with_udp(false);
     let allowed = allowed(&[], &["udp:192.0.2.9:4000"]);
     assert!(sockets.happened(id(1), NetEvent::Datagrams(&[datagram("192.0.2.9:4000")])).is_empty());
-    assert_eq!(sockets.usage().dropped, 1);
-    assert_eq!(sockets.send(&allowed, 1, b"hello", at("192.0.2.9:4000"), None), Ok(true));
+    assert_eq!((sockets.take_datagram(1), sockets.take_dropped()), (None, Dropped::default()));
+    assert_eq!(sockets.send(&allowed, &|_| false, 1, b"hello", at("192.0.2.9:4000"), None), Ok(true));
     let two = [datagram("192.0.2.9:4000"), datagram("192.0.2.10:4000")];
     assert_eq!(sockets.happened(id(1), NetEvent::Datagrams(&two)).as_slice(), [read_key(1)]);
     assert_eq!(sockets.take_datagram(1).unwrap().from, at("192.0.2.9:4000"));
@@ -257,10 +256,12 @@ fn datagrams_beyond_the_bounds_are_dropped_and_counted() {
     sockets.happened(id(1), NetEvent::Datagrams(&many));
     let allowed = allowed(&["udp:5060"], &[]);
     let sent = (0..SOCKET_OUTPUTS_MAX + 5)
-        .filter(|_| sockets.send(&allowed, 1, b"x", at("192.0.2.9:4000"), None) == Ok(true))
+        .filter(|_| sockets.send(&allowed, &|_| false, 1, b"x", at("192.0.2.9:4000"), None) == Ok(true))
         .count();
-    let usage = sockets.usage();
-    assert_eq!((usage.datagrams_in, sent, usage.dropped), (SOCKET_DATAGRAMS_MAX as u64, SOCKET_OUTPUTS_MAX, 10));
+    let waiting = std::iter::from_fn(|| sockets.take_datagram(1)).count();
+    assert_eq!((waiting, sent), (SOCKET_DATAGRAMS_MAX, SOCKET_OUTPUTS_MAX));
+    assert_eq!(sockets.take_dropped(), Dropped { sockets: 0, datagrams: 10 });
+    assert_eq!(sockets.take_dropped(), Dropped::default());
 }
 
 #[test]
@@ -268,7 +269,36 @@ fn a_rule_for_a_name_holds_for_its_addresses_but_not_for_those_of_this_machine()
     let mut sockets = with_udp(false);
     let allowed = allowed(&[], &["udp:stun.example.org:3478"]);
     sockets.names.learn("STUN.example.org.", vec!["192.0.2.7".parse().unwrap(), "127.0.0.1".parse().unwrap()]);
-    assert_eq!(sockets.send(&allowed, 1, b"x", at("192.0.2.7:3478"), None), Ok(true));
-    assert!(sockets.send(&allowed, 1, b"x", at("192.0.2.7:3479"), None).is_err());
-    assert!(sockets.send(&allowed, 1, b"x", at("127.0.0.1:3478"), None).is_err());
+    assert_eq!(sockets.send(&allowed, &|_| false, 1, b"x", at("192.0.2.7:3478"), None), Ok(true));
+    assert!(sockets.send(&allowed, &|_| false, 1, b"x", at("192.0.2.7:3479"), None).is_err());
+    assert!(sockets.send(&allowed, &|_| false, 1, b"x", at("127.0.0.1:3478"), None).is_err());
+}
+
+#[test]
+fn a_rule_for_a_name_does_not_hold_for_the_machine_itself_and_its_site() {
+    let mut sockets = with_udp(false);
+    let allowed = allowed(&[], &["udp:evil.example:9"]);
+    let addresses = ["192.0.2.7", "127.0.0.1", "192.168.1.1", "::ffff:10.0.0.1", "0.0.0.0", "198.51.100.1"];
+    sockets.names.learn("evil.example", addresses.iter().map(|text| text.parse().unwrap()).collect());
+    let is_own = |address: std::net::IpAddr| address.to_string() == "198.51.100.1";
+    let mut may = |text: &str| {
+        let to = SocketAddr::new(text.parse().unwrap(), 9);
+        sockets.send(&allowed, &is_own, 1, b"x", to, None).is_ok()
+    };
+    assert_eq!(addresses.map(&mut may), [true, false, false, false, false, false]);
+}
+
+#[test]
+fn what_waits_for_peers_that_do_not_read_is_bounded_by_the_instances_memory() {
+    let mut sockets = with_stream();
+    sockets.waiting_bytes_max = 1 << 20;
+    assert_eq!(sockets.may_write(1, SOCKET_HIGH_WATER_BYTES + (1 << 20)), Ok(()));
+    assert!(
+        sockets.may_write(1, SOCKET_HIGH_WATER_BYTES + (1 << 20) + 1).unwrap_err().starts_with("limit memory_bytes")
+    );
+    sockets.write(1, &vec![0; SOCKET_HIGH_WATER_BYTES + (1 << 20)]).unwrap();
+    assert!(sockets.may_write(1, 1).is_err());
+    outputs(&mut sockets);
+    sockets.happened(id(1), NetEvent::Drained);
+    assert_eq!(sockets.may_write(1, 1), Ok(()));
 }

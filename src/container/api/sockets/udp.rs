@@ -36,10 +36,12 @@ impl Udp {
         self.waiting.is_empty()
     }
 
-    /// Takes a datagram in, if there is room for it and it may come.
+    /// Takes a datagram in, if it may come. False if there is no room for it; what may not come needs none.
     pub(super) fn receive(&mut self, datagram: &Datagram<'_>) -> bool {
-        let is_full = self.waiting.len() >= SOCKET_DATAGRAMS_MAX || self.waiting_bytes >= SOCKET_HIGH_WATER_BYTES;
-        if is_full || !(self.listens || self.peers.contains_key(&datagram.from)) {
+        if !(self.listens || self.peers.contains_key(&datagram.from)) {
+            return true;
+        }
+        if self.waiting.len() >= SOCKET_DATAGRAMS_MAX || self.waiting_bytes >= SOCKET_HIGH_WATER_BYTES {
             return false;
         }
         self.note(datagram.from, datagram.to);

@@ -191,8 +191,10 @@ fn maps_are_bounded_by_count_bytes_and_age() {
          assert(m:set('a', 1, 4) and m:set('b', 2, 4) and m:get('a') == 1)
          assert(m:set('c', 3, 6) and table.concat(gone) == 'b' and m:bytes() == 10)
          assert(not m:set('d', 4, 11) and m:count() == 2 and m:oldest() == 'a')
+         assert(table.concat(m:keys()) == 'ca' and table.concat(m:keys(1)) == 'c' and #m:keys(0) == 0)
          assert(m:set('a', 5, 1) and m:bytes() == 7 and m:remove('c') == 3 and m:remove('c') == nil)
          task.sleep(5)
+         assert(#m:keys() == 0)
          assert(m:peek('a') == nil and m:count() == 0 and table.concat(gone) == 'ba')
          for i = 1, 100 do m:set(i, i) end
          assert(m:count() == 100) m:clear() assert(m:count() == 0 and m:oldest() == nil)
@@ -285,5 +287,15 @@ fn pictures_that_cannot_be_or_would_take_too_long_are_refused() {
          refuses('must be a string', image.edit, dot, { { kind = 'overlay', picture = 5 } })
          local many = {} for i = 1, 65 do many[i] = { kind = 'rectangle', width = 1, height = 1 } end
          refuses('64 may be', image.edit, dot, many)",
+    );
+}
+
+#[test]
+fn a_picture_that_would_take_more_memory_than_the_module_has_is_refused() {
+    run(
+        "image",
+        "refuses('limits.memory_bytes is', image.draw, 1300, 1300, '#000000', {})
+         local wide = assert(image.draw(8192, 1, '#000000', { { kind = 'resize', width = 1, height = 8192 } }))
+         assert(image.info(wide).height == 8192)",
     );
 }

@@ -120,11 +120,16 @@ fn injected_packets_are_checked_and_get_their_checksums() {
         let got = message(context(&format!("{netserv} local p = netserv.from_hex('{UDP4}') {body}")).map(|_| ()));
         assert!(got.contains(want), "{body}: {got}");
     }
-    let refused = start_with(
-        Manifest { permissions: Permissions::default(), ..manifest() },
-        "return { start = function(ctx) ctx:inject('x') end }",
-    );
-    assert!(message(refused.map(|_| ())).contains("may not send packets of its own"));
+    let with = |inject, code: &str| {
+        let permissions = Permissions { inject, ..Permissions::default() };
+        message(start_with(Manifest { permissions, ..manifest() }, code).map(|_| ()))
+    };
+    let told = with(false, "return { start = function(ctx) ctx:inject('x') end }");
+    assert!(told.contains("may not send packets of its own"), "{told}");
+    // The source is not the machine's own.
+    let code = format!("{netserv} return {{ start = function(ctx) ctx:inject(netserv.from_hex('{UDP4}')) end }}");
+    let told = with(true, &code);
+    assert!(told.contains("may not send in the name of 10.0.0.1"), "{told}");
 }
 
 #[test]

@@ -208,6 +208,9 @@ fn refuses_a_module_that_asks_for_more_than_its_requester_may_give() {
         ("[limits]\nmemory_bytes = 33_554_432\n", "m asks for memory = 32M: alice's modules may have 16M"),
         ("[limits]\ncpu_ms_per_call = 21\n", "m asks for cpu_ms_per_call = 21: alice's modules may have 20"),
         ("[limits]\ntimers = 65\n", "m asks for timers = 65: alice's modules may have 64"),
+        ("[limits]\nsockets = 65\n", "m asks for sockets = 65: alice's modules may have 64"),
+        ("[limits]\ntasks = 257\n", "m asks for tasks = 257: alice's modules may have 256"),
+        ("[limits]\nstorage_bytes = 33_554_432\n", "m asks for storage = 32M: alice's modules may have 16M"),
     ] {
         let bytes = package("1.0.0", manifest);
         is(refused_package(alice(), &bytes, |_| {}), not, part);

@@ -232,6 +232,9 @@ fn cause(error: &Error) -> String {
         Error::Io(e) => short(&e.to_string()),
         _ => short(&error.to_string()),
     };
+    if matches!(tls_error(error), Some(rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType))) {
+        return "no TLS is spoken at that port; if it offers plain HTTP, write http:// in front".to_owned();
+    }
     if is_unknown_issuer(error) {
         return format!(
             "no known authority vouches for its certificate; `signaling.ca` in the configuration names more ({text})"
@@ -245,14 +248,18 @@ fn short(text: &str) -> String {
 }
 
 /// Whether a certificate was refused because nobody known vouches for it.
-#[expect(clippy::wildcard_enum_match_arm, reason = "the library adds variants as it likes")]
 fn is_unknown_issuer(error: &Error) -> bool {
     // An authority of the same name with another key gives a bad signature.
     use rustls::CertificateError::{BadSignature, UnknownIssuer};
-    let tls = match error {
+    matches!(tls_error(error), Some(rustls::Error::InvalidCertificate(UnknownIssuer | BadSignature)))
+}
+
+/// What went wrong with TLS, if that did.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the library adds variants as it likes")]
+fn tls_error(error: &Error) -> Option<&rustls::Error> {
+    match error {
         Error::Rustls(tls) => Some(tls),
         Error::Io(e) => e.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()),
         _ => None,
-    };
-    matches!(tls, Some(rustls::Error::InvalidCertificate(UnknownIssuer | BadSignature)))
+    }
 }
