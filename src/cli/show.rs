@@ -108,7 +108,10 @@ impl Show {
         }
         for (at, scenario) in scenarios.iter().enumerate() {
             let is_last = at + 1 == scenarios.len();
-            while self.play_on(&mut server, scenario, is_last, out)? == Ended::Restarted {}
+            let mut until_s = None;
+            while let Ended::Restarted { to_s } = self.play_on(&mut server, scenario, is_last, until_s, out)? {
+                until_s = to_s;
+            }
             if !is_last {
                 thread::sleep(TOUR_PAUSE);
             }
@@ -122,18 +125,19 @@ impl Show {
         server: &mut PageServer,
         scenario: &Scenario,
         is_last: bool,
+        until_s: Option<f64>,
         out: &mut dyn Write,
     ) -> Result<Ended, CliError> {
         let mut player = self.player(scenario)?;
         let mut teller = Teller::new(player.scene(), true);
         teller.title(out)?;
         server.set_scene(player.scene().clone());
-        let mut pace = Pace { is_running: true, speed: self.speed.unwrap_or(scenario.speed()), until_s: None };
+        let mut pace = Pace { is_running: true, speed: self.speed.unwrap_or(scenario.speed()), until_s };
         let mut before = Instant::now();
         loop {
             while let Some(control) = server.next_control() {
-                if control == Control::Restart {
-                    return Ok(Ended::Restarted);
+                if let Some(to_s) = beginning_again(&control, player.scene(), player.at_s()) {
+                    return Ok(Ended::Restarted { to_s });
                 }
                 pace.obey(&control, player.scene(), player.at_s());
             }
@@ -159,10 +163,25 @@ impl Show {
 }
 
 /// How a scenario on the page came to its end.
-#[derive(PartialEq, Eq)]
 enum Ended {
     Played,
-    Restarted,
+    /// It is to begin again, and to hurry to this time.
+    Restarted {
+        to_s: Option<f64>,
+    },
+}
+
+/// Whether a scenario has to begin again to do what is asked for, and to which time it is to hurry then: time does not
+/// go back.
+fn beginning_again(control: &Control, scene: &Scene, at_s: f64) -> Option<Option<f64>> {
+    match control {
+        Control::Restart => Some(None),
+        Control::Step { step } => {
+            let to_s = scene.steps.get(*step)?.at_s;
+            (to_s < at_s).then_some(Some(to_s))
+        }
+        Control::Pause | Control::Resume | Control::Speed { .. } | Control::Next | Control::Unload { .. } => None,
+    }
 }
 
 /// How fast a scenario goes on.
