@@ -562,3 +562,5 @@ pub const PAGE_FLOWS_MAX: usize = 4096;
 pub const PAGE_LOG_LINES_MAX: usize = 200;
 /// How often a node tells what happened, while somebody looks.
 pub const PAGE_NODE_PERIOD: Duration = Duration::from_secs(1);
+/// Conversations of a simulated network that are watched at once; more are not shown.
+pub const SIM_CONVERSATIONS_MAX: usize = 4_096;

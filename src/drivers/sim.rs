@@ -47,7 +47,7 @@ pub use config::{
     SimError,
 };
 pub use link::LinkCounters;
-pub use observe::{InstanceSeen, MessageSeen, Observation};
+pub use observe::{Conversation, InstanceSeen, MessageSeen, Observation};
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;

@@ -173,7 +173,9 @@ function drawAll() {
 
 function totals() {
   let modules = 0;
-  for (const here of page.state.instances.values()) modules += here.size;
+  for (const [index, here] of page.state.instances) {
+    if (page.state.scene.machines[index].kind !== "host") modules += here.size;
+  }
   return `${modules} module${modules === 1 ? "" : "s"} · ${page.state.flows.size} flow${page.state.flows.size === 1 ? "" : "s"}`;
 }
 

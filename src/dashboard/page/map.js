@@ -284,7 +284,9 @@ function flowPath(map, { label, path }, lanes) {
 export function drawInstances(map, state, index) {
   const machine = map.machines[index];
   if (!machine) return;
-  const instances = instancesAt(state, index);
+  // What runs on a host is its application: no module of the network.
+  const isHost = map.scene.machines[index].kind === "host";
+  const instances = isHost ? [] : instancesAt(state, index);
   const names = new Map(instances.map((instance) => [instance.name, instance.state]));
   const isNew = instances.some(({ name }) => !machine.shown.has(name));
   const isLess = [...machine.shown.keys()].some((name) => !names.has(name));

@@ -18,6 +18,8 @@ const SAME_WITHIN = 240;
 const ARROWS_MAX = 140;
 /** With more arrows than this only those of NetServ have their names beside them. */
 const NAMED_MAX = 36;
+/** Steps of the protocol within a request: their arrows are enough. */
+const UNNAMED = new Set(["ACK", "place"]);
 
 export function createTraffic(map) {
   // Who does not want motion sees arrows that stand on their link as long as they would fly.
@@ -109,7 +111,7 @@ function draw(traffic, flight, isCrowded, named) {
   arrow.setAttribute("transform", `rotate(${((angle * 180) / Math.PI).toFixed(1)})`);
   group.setAttribute("opacity", opacity(flight, share).toFixed(2));
   group.classList.toggle("is-lost", flight.isLost && share > 0.5);
-  const isNamed = !isCrowded || flight.layer === "netserv";
+  const isNamed = flight.layer === "netserv" ? !UNNAMED.has(flight.label) : !isCrowded;
   setText(text, isNamed ? nameOf(flight) : "");
   if (isNamed) placeName(text, x, y, angle, named);
 }

@@ -1,5 +1,6 @@
 //! What is measured while a scenario runs: the lines of its charts, and the figures of its result.
 
+use std::collections::VecDeque;
 use std::fmt::{self, Display, Formatter};
 
 use serde::Serialize;
@@ -50,11 +51,14 @@ fn number(value: f64) -> String {
     text.strip_suffix(".0").map_or_else(|| text.clone(), str::to_owned)
 }
 
+/// A rate is that of the last so many samples: of two seconds.
+const RATE_SAMPLES: usize = 4;
+
 /// A line of a chart while it grows.
 #[derive(Default)]
 struct Line {
-    /// When, and the count at that time, for those that are rates.
-    before: Option<(f64, f64)>,
+    /// The last counts, for those that are rates: when, and how many.
+    counts: VecDeque<(f64, f64)>,
     points: Vec<(f64, f64)>,
 }
 
@@ -115,13 +119,16 @@ impl Meter {
 
 impl Line {
     fn next(&mut self, at_s: f64, reading: f64, is_rate: bool) -> f64 {
-        let value = match self.before {
+        let value = match self.counts.front() {
             // What counts begins again when its instance or machine does.
-            Some((before_s, before)) if is_rate && at_s > before_s => (reading - before).max(0.0) / (at_s - before_s),
+            Some((before_s, before)) if is_rate && at_s > *before_s => (reading - before).max(0.0) / (at_s - before_s),
             _ if is_rate => 0.0,
             _ => reading,
         };
-        self.before = Some((at_s, reading));
+        if self.counts.len() >= RATE_SAMPLES {
+            self.counts.pop_front();
+        }
+        self.counts.push_back((at_s, reading));
         self.points.push((at_s, value));
         value
     }

@@ -2,18 +2,22 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::base::filter::protocol_name;
 use crate::base::time::Instant;
 use crate::container::instance::LogLevel;
-use crate::dashboard::scene::{self, InstanceChange, InstanceState, Load, Moment, Note, Scene, StateChange};
+use crate::dashboard::scene::{
+    self, FlowChange, InstanceChange, InstanceState, Load, Moment, Note, Scene, StateChange,
+};
 use crate::drivers::scenario::details::Details;
 use crate::drivers::scenario::file::{Deed, LinkEntry};
 use crate::drivers::scenario::measure::{Measured, Meter, Readings};
 use crate::drivers::scenario::{Scenario, ScenarioError, build};
-use crate::drivers::sim::{InstanceSeen, LinkCounters, LinkId, MachineId, Observation, Sim};
+use crate::drivers::sim::{Conversation, InstanceSeen, LinkCounters, LinkId, MachineId, Observation, Sim};
 use crate::node::{self, Command, Event, InstanceView};
 
 /// Between two measurements, in ms of virtual time.
@@ -47,7 +51,22 @@ pub struct Player {
     told: usize,
     details: Details,
     loads: Loads,
+    flows: Flows,
 }
+
+/// What was told of the flows.
+#[derive(Default)]
+struct Flows {
+    at_s: f64,
+    count: u64,
+    /// Each with its number and the way that was told.
+    told: BTreeMap<Conversation, (u64, Vec<usize>)>,
+}
+
+/// Between two looks at the flows, in seconds.
+const FLOWS_PERIOD_S: f64 = 0.5;
+/// A flow without a packet for this long has ended.
+const FLOW_IDLE: Duration = Duration::from_millis(1_500);
 
 /// What was told of the links' loads.
 #[derive(Default)]
@@ -88,6 +107,7 @@ impl Player {
             told: 0,
             details: Details::default(),
             loads: Loads::default(),
+            flows: Flows::default(),
         })
     }
 
@@ -289,6 +309,7 @@ impl Player {
             }
         }
         self.loads(moment);
+        self.flows(moment);
         self.details.tell(&self.sim, moment);
     }
 
@@ -297,6 +318,7 @@ impl Player {
         if self.scene.machines[machine].kind == scene::MachineKind::Node {
             let (name, module) = (self.scene.machines[machine].name.clone(), seen.module.clone());
             self.order.push(OrderedEvent { at_s, machine: name, module, state: seen.state });
+            // Of what came by signalling, the node's controller tells.
             let what = match seen.state {
                 InstanceState::Running => "runs",
                 InstanceState::Failed => "failed",
@@ -304,7 +326,9 @@ impl Player {
             };
             let level = if seen.state == InstanceState::Failed { "error" } else { "info" };
             let text = format!("{} {what}", seen.instance);
-            moment.notes.push(Note { at_s, machine: Some(machine), level, text });
+            if !seen.signalled || seen.state == InstanceState::Failed {
+                moment.notes.push(Note { at_s, machine: Some(machine), level, text });
+            }
         }
         moment.instances.push(InstanceChange {
             machine,
@@ -317,6 +341,39 @@ impl Player {
 }
 
 impl Player {
+    /// Flows that are new, go another way, or ended.
+    fn flows(&mut self, moment: &mut Moment) {
+        if moment.at_s < self.flows.at_s + FLOWS_PERIOD_S {
+            return;
+        }
+        self.flows.at_s = moment.at_s;
+        let now = self.sim.now();
+        let since = Instant::START + now.since(Instant::START).saturating_sub(FLOW_IDLE);
+        let seen = self.sim.conversations(since);
+        let ended: Vec<Conversation> = self.flows.told.keys().filter(|known| !seen.contains(known)).copied().collect();
+        for conversation in ended {
+            let (flow, _) = self.flows.told.remove(&conversation).unwrap_or_default();
+            moment.flows.push(FlowChange { flow, label: flow_label(&conversation), path: Vec::new() });
+        }
+        for conversation in seen {
+            // What a NAT box made of an address belongs to no host.
+            let of_machine = |address: IpAddr| {
+                self.scene.machines.iter().position(|machine| machine.addresses.contains(&address.to_string()))
+            };
+            let [Some(from), Some(_)] = conversation.ends.map(of_machine) else { continue };
+            let path = self.sim.path(MachineId(from), conversation.ends[1]);
+            let path: Vec<usize> = path.into_iter().map(|machine| machine.0).collect();
+            let known = self.flows.told.get(&conversation);
+            if known.is_some_and(|(_, told)| *told == path) || (known.is_none() && path.is_empty()) {
+                continue;
+            }
+            self.flows.count += 1;
+            let flow = known.map_or(self.flows.count, |(flow, _)| *flow);
+            self.flows.told.insert(conversation, (flow, path.clone()));
+            moment.flows.push(FlowChange { flow, label: flow_label(&conversation), path });
+        }
+    }
+
     /// How busy the links were, where that changed.
     fn loads(&mut self, moment: &mut Moment) {
         let elapsed = moment.at_s - self.loads.at_s;
@@ -367,6 +424,10 @@ impl Player {
     pub fn end_captures(&mut self) -> std::io::Result<()> {
         (0..self.scene.links.len()).try_for_each(|link| self.sim.end_capture(LinkId(link)))
     }
+}
+
+fn flow_label(conversation: &Conversation) -> String {
+    format!("{} {}", protocol_name(conversation.protocol), conversation.port)
 }
 
 fn seconds(at: Instant) -> f64 {

@@ -4,12 +4,13 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::base::filter::{address_of, protocol_name};
 use crate::base::limits::{
-    GIST_STREAM_MESSAGE_BYTES_MAX, SIM_OBSERVATIONS_MAX, SIM_TRACE_BYTES_MAX, SIM_WATCHED_STREAMS_MAX,
+    GIST_STREAM_MESSAGE_BYTES_MAX, SIM_CONVERSATIONS_MAX, SIM_OBSERVATIONS_MAX, SIM_TRACE_BYTES_MAX,
+    SIM_WATCHED_STREAMS_MAX,
 };
 use crate::base::time::Instant;
 use crate::dashboard::scene::{InstanceState, Layer};
@@ -105,6 +106,17 @@ pub enum Observation {
     },
 }
 
+/// Packets between two addresses, both ways, of one service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Conversation {
+    /// The two addresses, the lower one first.
+    pub ends: [IpAddr; 2],
+    /// TCP or UDP.
+    pub protocol: u8,
+    /// The lower port: mostly that of the service.
+    pub port: u16,
+}
+
 /// Who looks.
 #[derive(Default)]
 pub(super) struct Observer {
@@ -112,6 +124,8 @@ pub(super) struct Observer {
     seen: VecDeque<Observation>,
     lost: u64,
     trace: Option<String>,
+    /// Conversations, with the time of the last packet.
+    conversations: BTreeMap<Conversation, Instant>,
     /// Bytes of streams that are no whole message yet.
     streams: BTreeMap<(usize, StreamId), Vec<u8>>,
     /// Instances that run, with their modules: what is gone cannot be asked.
@@ -167,13 +181,27 @@ impl Observer {
             };
         });
         let payload = header.payload(bytes);
-        if !self.is_on || header.protocol != UDP || !payload.starts_with(&MAGIC) {
+        let is_signal = header.protocol == UDP && payload.starts_with(&MAGIC);
+        if self.is_on && !is_signal {
+            self.converse(now, &header);
+        }
+        if !self.is_on || !is_signal {
             return;
         }
         let Some((layer, label)) = describe(&payload[MAGIC.len()..]) else { return };
         let (left, arrives) = fate.map_or((now, None), |fate| (fate.leaves, fate.arrives));
         let (link, from) = (LinkId(link), MachineId(machine));
         self.push(Observation::Message(MessageSeen { layer, label, link, from, left, arrives }));
+    }
+
+    fn converse(&mut self, now: Instant, header: &Header) {
+        let Some((from_port, to_port)) = header.ports else { return };
+        let [one, other] = [header.source, header.destination].map(|bits| address_of(bits, header.ip_version));
+        let ends = [one.min(other), one.max(other)];
+        let conversation = Conversation { ends, protocol: header.protocol, port: from_port.min(to_port) };
+        if self.conversations.len() < SIM_CONVERSATIONS_MAX || self.conversations.contains_key(&conversation) {
+            self.conversations.insert(conversation, now);
+        }
     }
 
     /// Signalling writes to a stream. Its messages are shown on each link of the way to the peer.
@@ -310,6 +338,13 @@ impl Sim {
     pub fn take_observations(&mut self) -> (Vec<Observation>, u64) {
         let lost = std::mem::take(&mut self.observer.lost);
         (std::mem::take(&mut self.observer.seen).into(), lost)
+    }
+
+    /// Conversations other than signalling that had a packet since `since`, while observations are made. Older ones are
+    /// forgotten.
+    pub fn conversations(&mut self, since: Instant) -> Vec<Conversation> {
+        self.observer.conversations.retain(|_, last| *last >= since);
+        self.observer.conversations.keys().copied().collect()
     }
 
     /// Whether a line is kept from now on for each packet, event and fault.
