@@ -8,7 +8,8 @@ use std::process::Command;
 use netserv::drivers::scenario::{Player, Scenario, ScenarioSource, names};
 
 fn demo(arguments: &[&str]) -> (String, String, bool) {
-    let output = Command::new(env!("CARGO_BIN_EXE_netserv")).arg("demo").args(arguments).output().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_netserv")).arg("demo").args(arguments).output();
+    let output = output.expect("the program can be run");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     (text(&output.stdout), text(&output.stderr), output.status.success())
 }
@@ -44,15 +45,15 @@ fn each_demo_has_a_page_that_is_listed() {
 
 /// All that a run shows, as text.
 fn trace(name: &str, seed: u64) -> String {
-    let scenario = Scenario::new(ScenarioSource::embedded(name).unwrap()).unwrap();
-    let mut player = Player::new(&scenario, Some(seed)).unwrap();
+    let scenario = Scenario::new(ScenarioSource::embedded(name).expect("it is a demo")).expect("it is right");
+    let mut player = Player::new(&scenario, Some(seed)).expect("it can be built");
     let mut text = String::new();
     while !player.is_over() {
         let mut moment = player.advance(&scenario, player.at_s() + 0.5);
         // What a VM takes of memory and CPU depends on where the system puts it: tables with objects as keys grow by
         // their addresses. Nothing that happens in the network does.
         moment.details.clear();
-        text.push_str(&serde_json::to_string(&moment).unwrap());
+        text.push_str(&serde_json::to_string(&moment).expect("it is plain data"));
         text.push('\n');
     }
     text

@@ -1,5 +1,7 @@
 //! Plays scenarios: on a page in the browser, or without one.
 
+#![expect(clippy::disallowed_methods, reason = "what people look at is paced by the clock")]
+
 use std::fs;
 use std::io::Write;
 use std::net::SocketAddr;
